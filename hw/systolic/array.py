@@ -1,0 +1,13 @@
+"""The array of a configuration, whichever its dataflow."""
+
+from hw.systolic.config import ArrayConfig
+from hw.systolic.weight_stationary import WeightStationaryArray
+
+__all__ = ["systolic_array"]
+
+_ARRAYS = {"ws": WeightStationaryArray}
+
+
+def systolic_array(config: ArrayConfig):
+    """The component that ``config`` describes."""
+    return _ARRAYS[config.dataflow](config)

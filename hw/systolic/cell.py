@@ -1,0 +1,136 @@
+"""What a cell type publishes. The array generator knows its cells by this and nothing else.
+
+A new cell type is one file in :mod:`hw.systolic.cells` and one row of :data:`_CELLS` below.
+"""
+
+from abc import ABC, abstractmethod
+from functools import cache
+from importlib import import_module
+
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.formats import Format
+
+__all__ = ["CellType", "Wire", "WeightStationaryCell", "OutputStationaryCell", "cell_type"]
+
+
+class CellType(ABC):
+    """One kind of multiply-accumulate cell.
+
+    Attributes
+    ----------
+    name : :class:`str`
+    dataflow : :class:`str`
+        ``ws`` or ``os``.
+    contract : :class:`str`
+        Which numbers come out: ``fma``, ``exact`` or ``int``. The golden model has the same name.
+    operand, sum : :class:`Format`
+        Words of the streams: activations and weights; sums and biases.
+    lanes : :class:`int`
+        Products a cell forms in one cycle.
+    operand_latency : :class:`int`
+        Cycles from the operands to the sum (or to the accumulator) that they enter.
+    sum_latency : :class:`int`
+        Cycles that a sum spends in a cell; the array skews its rows by it.
+    loop_latency : :class:`int`
+        Cycles before the same accumulator can take its next product; 0 where the cell has none.
+    k_max : :class:`int` or ``None``
+        Longest sum the contract holds for; ``None``: any.
+    neutral : (int, int)
+        Activation and weight words whose product leaves every sum as it is: what pads an edge.
+    operand_shape, sum_shape : ShapeLike
+        Signals inside the array.
+    """
+
+    name: str
+    dataflow: str
+    contract: str
+    operand: Format
+    sum: Format
+    lanes: int = 1
+    operand_latency: int
+    sum_latency: int
+    loop_latency: int = 0
+    k_max: int | None = None
+    neutral: tuple[int, int]
+    operand_shape: object
+    sum_shape: object
+
+    @abstractmethod
+    def unpack_operand(self) -> wiring.Component:
+        """Combinational: a word of ``operand`` at ``i`` to ``operand_shape`` at ``o``."""
+
+    @abstractmethod
+    def core(self) -> wiring.Component:
+        """The arithmetic, without the registers that make an array of it."""
+
+
+class Wire(wiring.Component):
+    """``o`` is ``i``: the converter of formats that need none. Latency: 0 cycles."""
+
+    def __init__(self, shape):
+        super().__init__({"i": In(shape), "o": Out(shape)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(self.i)
+        return m
+
+
+class WeightStationaryCell(CellType):
+    """``y = c + a * w``: ``core`` has ports ``a``, ``w``, ``c`` and ``y``.
+
+    ``y`` follows ``a`` and ``w`` by ``operand_latency`` cycles and ``c`` by ``sum_latency``.
+    """
+
+    dataflow = "ws"
+
+    @abstractmethod
+    def unpack_sum(self) -> wiring.Component:
+        """Combinational: a word of ``sum`` at ``i`` to ``sum_shape`` at ``o``."""
+
+    @abstractmethod
+    def pack_sum(self, result: Format) -> wiring.Component:
+        """Combinational: ``sum_shape`` at ``i`` to a word of ``result`` at ``o``."""
+
+
+class OutputStationaryCell(CellType):
+    """``acc += a * w`` under a ``kind`` that travels with the operands; see :class:`OsKind`.
+
+    Attributes
+    ----------
+    drain_beats : :class:`int`
+        Operand beats that a tile spends on reading its accumulators out.
+    row_skew : :class:`int`
+        Cycles by which a row runs behind the one above it.
+    words : :class:`int`
+        Beats on a column's output chain for one sum.
+    """
+
+    dataflow = "os"
+    drain_beats: int
+    row_skew: int
+    words: int
+
+
+_CELLS = {
+    # format, contract, dataflow: the module that describes it
+    ("bf16", "fma",   "ws"): "fma",
+    ("bf16", "exact", "os"): "exact",
+    ("int8", "int",   "ws"): "int8_ws",
+    ("int8", "int",   "os"): "int8_os",
+}
+
+
+@cache
+def cell_type(format: str, contract: str, dataflow: str) -> CellType:
+    """The cell for these three words; a combination that does not exist is a ``ValueError``."""
+    try:
+        module = _CELLS[format, contract, dataflow]
+    except KeyError:
+        offered = "; ".join(" ".join(key) for key in _CELLS)
+        raise ValueError(f"format, contract and dataflow must be one of {offered}; "
+                         f"not {format} {contract} {dataflow}") from None
+    return import_module(f"hw.systolic.cells.{module}").CELL

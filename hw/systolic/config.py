@@ -1,0 +1,96 @@
+"""Configuration of a systolic array: its size, its cells, its memories."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+
+from hw.systolic.cell import CellType, cell_type
+
+__all__ = ["ArrayConfig"]
+
+_FORMATS = ("bf16", "int8")
+_CONTRACTS = ("fma", "exact", "int")
+_DATAFLOWS = ("ws", "os")
+_RESULTS = {"bf16": ("float32", "bfloat16"), "int8": ("int32",)}
+# What a format means where the user leaves the rest open.
+_CONTRACT_OF = {"bf16": "fma", "int8": "int"}
+_DATAFLOW_OF = {"fma": "ws", "exact": "os", "int": "ws"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayConfig:
+    """A ``rows`` x ``cols`` array of one cell type.
+
+    Parameters
+    ----------
+    rows, cols : :class:`int`
+        1 to 64 each.
+    format : :class:`str`
+        Operands: ``bf16`` or ``int8``.
+    contract : :class:`str`
+        ``fma`` or ``exact`` for bf16, ``int`` for int8; empty for the format's default.
+    dataflow : :class:`str`
+        ``ws`` (weight-stationary) or ``os`` (output-stationary); empty for the contract's default.
+        ``fma`` is weight-stationary, ``exact`` output-stationary, ``int`` either.
+    result : :class:`str`
+        Format of the results; empty for float32 or int32. ``bfloat16`` rounds on the way out.
+    depth : :class:`int`
+        Partial sums a column of a weight-stationary array holds, a power of two, 16 to 4096.
+    """
+
+    rows:     int = 4
+    cols:     int = 4
+    format:   str = "bf16"
+    contract: str = ""
+    dataflow: str = ""
+    result:   str = ""
+    depth:    int = 512
+
+    def __post_init__(self):
+        for name in ("rows", "cols", "depth"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
+        for name in ("rows", "cols"):
+            if getattr(self, name) not in range(1, 65):
+                raise ValueError(f"{name} must be 1 to 64, not {getattr(self, name)!r}")
+        if self.depth not in (1 << n for n in range(4, 13)):
+            raise ValueError(f"depth must be a power of two, 16 to 4096, not {self.depth!r}")
+        _choose("format", self.format, _FORMATS)
+        self._default("contract", _CONTRACT_OF[self.format])
+        _choose("contract", self.contract, _CONTRACTS)
+        self._default("dataflow", _DATAFLOW_OF[self.contract])
+        _choose("dataflow", self.dataflow, _DATAFLOWS)
+        self._default("result", _RESULTS[self.format][0])
+        _choose("result", self.result, _RESULTS[self.format])
+        cell_type(self.format, self.contract, self.dataflow)
+
+    def _default(self, name: str, value: str):
+        if not getattr(self, name):
+            object.__setattr__(self, name, value)
+
+    @property
+    def cell(self) -> CellType:
+        return cell_type(self.format, self.contract, self.dataflow)
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict) -> "ArrayConfig":
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ValueError(f"array configuration has {', '.join(known)}, not {name!r}")
+        return cls(**values)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that name this configuration."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _choose(name: str, value: str, allowed: tuple[str, ...]):
+    if value not in allowed:
+        raise ValueError(f"{name} must be {' or '.join(allowed)}, not {value!r}")

@@ -1,0 +1,178 @@
+"""The weight-stationary array: streams in, skew, mesh, accumulators, stream out."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.formats import FORMATS
+from hw.systolic.accumulators import Accumulators
+from hw.systolic.config import ArrayConfig
+from hw.systolic.mesh import WsMesh
+from hw.systolic.results import ResultBuffer
+from hw.systolic.sequence import ArrayError, GemmCommand, WsSequencer
+from hw.systolic.skew import DelayLine
+
+__all__ = ["WeightBeat", "WeightStationaryArray"]
+
+
+class WeightBeat(data.StructLayout):
+    """Column ``n`` of a tile of weights: ``w[r]`` for row ``r``, and the column's ``bias``.
+
+    The bias starts the sums of a command's first tile of k; in later tiles it is not looked at.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        cell = config.cell
+        super().__init__({
+            "w":    data.ArrayLayout(cell.operand.shape, config.rows),
+            "bias": cell.sum.shape,
+        })
+
+
+class WeightStationaryArray(wiring.Component):
+    """``o[i, n] = relu(bias[n] + a[i, 0] * w[0, n] + a[i, 1] * w[1, n] + ...)``, k ascending.
+
+    A command multiplies ``m`` rows of activations by ``k`` x ``n`` tiles of ``rows`` x ``cols``
+    weights. Tiles come in the order: for each tile of k, for each tile of n. A tile takes ``cols``
+    beats of ``i_weights``, column by column, and ``m`` beats of ``i_activations`` (the same rows
+    again for each tile of n). Results leave as ``o``: for each tile of n, ``m`` beats of ``cols``.
+    Edges are padded with ``config.cell.neutral``, which changes no sum.
+
+    Parameters
+    ----------
+    config : :class:`ArrayConfig`
+        With ``dataflow`` ``ws``.
+
+    Members
+    -------
+    i_command : ``In(stream.Signature(GemmCommand))``
+    i_weights : ``In(stream.Signature(WeightBeat(config)))``
+    i_activations : ``In(stream.Signature(ArrayLayout(operand, rows)))``
+    o : ``Out(stream.Signature(ArrayLayout(result, cols)))``
+    error : ``Out(ArrayError)``
+        Stays until reset; nothing more is taken then, and results under way still leave.
+
+    Timing
+    ------
+    One activation beat per cycle; :mod:`hw.systolic.timing` has the closed form.
+    ``latency``: cycles from the transfer of an activation of the last tile of k to its result.
+    Reset: commands and sums under way are lost.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        cell = config.cell
+        self.result = FORMATS[config.result]
+        self.result_width = Shape.cast(self.result.shape).width
+        # Rows run one register behind the skew (`unpacked`); the accumulators must answer when the
+        # product does.
+        self._row_delay = 2
+        self._top_delay = self._row_delay + 1 + cell.operand_latency - cell.sum_latency \
+            - Accumulators.latency
+        self._bottom_delay = self._top_delay + Accumulators.latency \
+            + config.rows * cell.sum_latency
+        credits = self._bottom_delay + config.cols + 8
+        self.result_depth = 1 << (credits - 1).bit_length()
+        self.latency = self._bottom_delay + 1 + (config.cols + 2)
+        #: Cycles before a sum can be used again.
+        self.turnaround = self._bottom_delay + 1
+        super().__init__({
+            "i_command":     In(stream.Signature(GemmCommand)),
+            "i_weights":     In(stream.Signature(WeightBeat(config))),
+            "i_activations": In(stream.Signature(
+                data.ArrayLayout(cell.operand.shape, config.rows))),
+            "o":             Out(stream.Signature(
+                data.ArrayLayout(self.result_width, config.cols))),
+            "error":         Out(ArrayError),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, cell = self.config, self.config.cell
+        m.submodules.sequencer = sequencer = WsSequencer(
+            config.cols, config.depth, self.result_depth)
+        m.submodules.mesh = mesh = WsMesh(cell, config.rows, config.cols)
+        m.submodules.accumulators = sums = Accumulators(cell, config.cols, config.depth)
+        m.submodules.results = results = ResultBuffer(
+            self.result_width, config.cols, self.result_depth)
+        wiring.connect(m, wiring.flipped(self.i_command), sequencer.i_command)
+        wiring.connect(m, results.o, wiring.flipped(self.o))
+        m.d.comb += [
+            sequencer.weight_valid.eq(self.i_weights.valid),
+            self.i_weights.ready.eq(sequencer.weight_ready),
+            sequencer.activation_valid.eq(self.i_activations.valid),
+            self.i_activations.ready.eq(sequencer.activation_ready),
+            sequencer.taken.eq(results.taken),
+            self.error.eq(sequencer.error),
+        ]
+        weights     = Signal.like(self.i_weights.payload, reset_less=True)
+        activations = Signal.like(self.i_activations.payload, reset_less=True)
+        m.d.sync += [weights.eq(self.i_weights.payload),
+                     activations.eq(self.i_activations.payload)]
+
+        # Rows: skew, then decode.
+        beat = sequencer.o
+        word = data.StructLayout({"a": cell.operand.shape, "w": cell.operand.shape})
+        for r in range(config.rows):
+            m.submodules[f"skew_{r}"] = skew = DelayLine(2, word, r * cell.sum_latency)
+            m.submodules[f"unpack_a_{r}"] = unpack_a = cell.unpack_operand()
+            m.submodules[f"unpack_w_{r}"] = unpack_w = cell.unpack_operand()
+            row = mesh.rows[r]
+            m.d.comb += [
+                skew.i.flags.eq(Cat(beat.swap, beat.load)),
+                skew.i.payload.a.eq(activations[r]),
+                skew.i.payload.w.eq(weights.w[r]),
+                unpack_a.i.eq(skew.o.payload.a),
+                unpack_w.i.eq(skew.o.payload.w),
+            ]
+            flags = Signal(2, name=f"flags_{r}")
+            a = Signal(cell.operand_shape, name=f"a_{r}", reset_less=True)
+            w = Signal(cell.operand_shape, name=f"w_{r}", reset_less=True)
+            m.d.sync += [flags.eq(skew.o.flags), a.eq(unpack_a.o), w.eq(unpack_w.o)]
+            m.d.comb += [Cat(row.swap, row.load).eq(flags), row.a.eq(a), row.w.eq(w)]
+
+        # Tops of the columns.
+        m.submodules.unpack_bias = unpack_bias = cell.unpack_sum()
+        m.d.comb += unpack_bias.i.eq(weights.bias)
+        m.submodules.top = top = DelayLine(
+            3, data.StructLayout({"first": 1, "bias": cell.sum_shape}), self._top_delay - 1)
+        swap, load, beat_on_top = top.o.flags
+        pop_address = Signal(range(config.depth))
+        with m.If(beat_on_top & ~top.o.payload.first):
+            m.d.sync += pop_address.eq(pop_address + 1)
+        m.d.comb += [
+            top.i.flags.eq(Cat(beat.swap, beat.load, beat.beat)),
+            top.i.payload.first.eq(beat.first),
+            top.i.payload.bias.eq(unpack_bias.o),
+            sums.top.swap.eq(swap),
+            sums.top.load.eq(load),
+            sums.top.first.eq(top.o.payload.first),
+            sums.top.address.eq(pop_address),
+            sums.top.bias.eq(top.o.payload.bias),
+        ]
+        m.d.comb += [top_of_column.eq(c) for top_of_column, c in zip(mesh.c, sums.c)]
+
+        # Bottoms: a sum is an accumulator again, or a result.
+        m.submodules.bottom = bottom = DelayLine(2, unsigned(1), self._bottom_delay - 1)
+        push, emit = bottom.o.flags
+        push_address = Signal(range(config.depth))
+        with m.If(push):
+            m.d.sync += push_address.eq(push_address + 1)
+        m.d.comb += [
+            bottom.i.flags.eq(Cat(beat.beat & ~beat.last, beat.beat & beat.last)),
+            bottom.i.payload.eq(beat.relu),
+            sums.bottom.push.eq(push),
+            sums.bottom.address.eq(push_address),
+            sequencer.pushed.eq(push),
+        ]
+        m.d.sync += [results.write.eq(emit), results.relu.eq(bottom.o.payload)]
+        for c in range(config.cols):
+            m.submodules[f"pack_{c}"] = pack = cell.pack_sum(self.result)
+            packed = Signal(self.result_width, name=f"packed_{c}", reset_less=True)
+            m.d.comb += [
+                pack.i.eq(mesh.y[c]),
+                sums.y[c].eq(mesh.y[c]),
+                results.values[c].eq(packed),
+            ]
+            m.d.sync += packed.eq(pack.o)
+        return m

@@ -1,0 +1,179 @@
+"""Matrix products on the RTL of an array: matrices to beats, beats to matrices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.systolic.array import systolic_array
+from hw.systolic.config import ArrayConfig
+from hw.systolic.timing import WsGemm, ws_cycles
+from sim.golden.formats import storage
+from sim.verilated import Engine
+
+__all__ = ["Gemm", "Run", "ArrayDriver"]
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """``relu(bias + a @ w)``: words of the operand format, shapes (m, k), (k, n), (n,)."""
+
+    a: np.ndarray
+    w: np.ndarray
+    bias: np.ndarray | None = None
+    relu: bool = False
+
+    def __post_init__(self):
+        if self.a.ndim != 2 or self.w.ndim != 2 or self.a.shape[1] != self.w.shape[0]:
+            raise ValueError(f"shapes must be (m, k) and (k, n), "
+                             f"not {self.a.shape} and {self.w.shape}")
+        if 0 in (*self.a.shape, *self.w.shape):
+            raise ValueError(f"m, k and n must be 1 or more, "
+                             f"not {self.a.shape} and {self.w.shape}")
+        if self.bias is not None and self.bias.shape != (self.w.shape[1],):
+            raise ValueError(f"bias must have shape ({self.w.shape[1]},), not {self.bias.shape}")
+
+    @property
+    def macs(self) -> int:
+        return self.a.shape[0] * self.a.shape[1] * self.w.shape[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """``results``: a matrix of words for each product; ``cycles`` as measured, first input to last
+    result; ``formula_cycles``: the closed form, for streams that never wait."""
+
+    results: list[np.ndarray]
+    cycles: int
+    formula_cycles: int
+    macs: int
+    cells: int
+
+    @property
+    def utilisation(self) -> float:
+        """Useful multiply-accumulates over cells times cycles."""
+        return self.macs / (self.cells * self.cycles)
+
+
+class ArrayDriver:
+    """An array of ``config`` in the native engine."""
+
+    def __init__(self, config: ArrayConfig, *, trace=None):
+        self.config = config
+        self.array = systolic_array(config)
+        self.engine = Engine(self.array, "systolic", trace=trace)
+        self._plan = {"ws": _WeightStationary, "os": _OutputStationary}[config.dataflow]
+
+    def run(self, gemms: Sequence[Gemm], *, stall: float = 0.0, seed: int = 0) -> Run:
+        """Queue ``gemms`` one behind the other and collect what comes out."""
+        plans = [self._plan(self.array, gemm) for gemm in gemms]
+        inputs = {name: np.concatenate([plan.inputs[name] for plan in plans])
+                  for name in plans[0].inputs}
+        commands = [command for plan in plans for command in plan.commands]
+        formula = self._plan.cycles(self.array, commands)
+        count = sum(plan.result_beats for plan in plans)
+        run = self.engine.run_streams(
+            inputs, {"o": count}, stall=stall, seed=seed,
+            timeout=1000 + int(4 * (formula + 1000) / (1 - stall) ** 3))
+        beats = _unpack(run.outputs["o"], self.config.cols, self.array.result.width)
+        results, at = [], 0
+        for plan in plans:
+            results.append(plan.matrix(beats[at:at + plan.result_beats]))
+            at += plan.result_beats
+        first = min(cycles[0] for name, cycles in run.cycles.items() if name != "o")
+        return Run(results, int(run.cycles["o"][-1] - first + 1), formula,
+                   sum(gemm.macs for gemm in gemms), self.config.rows * self.config.cols)
+
+
+def _padded(matrix: np.ndarray, rows: int, cols: int, value: int) -> np.ndarray:
+    """``matrix`` with its sides rounded up to multiples of ``rows`` and ``cols``."""
+    m, n = matrix.shape
+    return np.pad(matrix, ((0, -m % rows), (0, -n % cols)),
+                  constant_values=matrix.dtype.type(value))
+
+
+def _words(*parts: np.ndarray) -> np.ndarray:
+    """Beats: ``parts`` of shape (beats, lanes) side by side, the first at bit 0."""
+    raw = np.concatenate([np.ascontiguousarray(p).view(np.uint8).reshape(len(p), -1)
+                          for p in parts], axis=1)
+    raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
+    return np.ascontiguousarray(raw).view(np.uint64)
+
+
+def _unpack(beats: np.ndarray, lanes: int, width: int) -> np.ndarray:
+    """The inverse: shape (beats, lanes)."""
+    dtype = {8: np.uint8, 16: np.uint16, 32: np.uint32}[width]
+    raw = np.ascontiguousarray(beats).view(np.uint8).reshape(len(beats), -1)
+    return np.ascontiguousarray(raw[:, :lanes * width // 8]).view(dtype)
+
+
+class _WeightStationary:
+    """One product as beats of a weight-stationary array.
+
+    A block is a command: so many rows and tiles of columns that its sums fit the accumulators.
+    """
+
+    def __init__(self, array, gemm: Gemm):
+        config, cell = array.config, array.config.cell
+        self._rows, self._cols = config.rows, config.cols
+        self._m, self._n = gemm.a.shape[0], gemm.w.shape[1]
+        a = _padded(gemm.a, 1, config.rows, cell.neutral[0])
+        w = _padded(gemm.w, config.rows, config.cols, cell.neutral[1])
+        kt, nt = w.shape[0] // config.rows, w.shape[1] // config.cols
+        bias = np.zeros(w.shape[1], np.uint32)
+        if gemm.bias is not None:
+            bias[:self._n] = gemm.bias.astype(np.uint32)
+        a = a.reshape(self._m, kt, config.rows).transpose(1, 0, 2)
+        w = w.reshape(kt, config.rows, nt, config.cols).transpose(0, 2, 3, 1)
+        bias = np.broadcast_to(bias.reshape(nt, config.cols), (kt, nt, config.cols))
+
+        mb, nb = self._block(array, kt, nt)
+        self._blocks = [(m, min(mb, self._m - m), n, min(nb, nt - n))
+                        for n in range(0, nt, nb) for m in range(0, self._m, mb)]
+        self.commands = [WsGemm(mb, nb, kt) for _, mb, _, nb in self._blocks]
+        activations, weights = [], []
+        for m, mb, n, nb in self._blocks:
+            activations.append(np.broadcast_to(
+                a[:, None, m:m + mb], (kt, nb, mb, config.rows)).reshape(-1, config.rows))
+            weights.append((w[:, n:n + nb].reshape(-1, config.rows),
+                            bias[:, n:n + nb].reshape(-1, 1)))
+        self.inputs = {
+            "i_command": np.array([m | n << 16 | k << 32 | gemm.relu << 48
+                                   for m, n, k in self.commands], np.uint64),
+            "i_weights": _words(*(np.concatenate(part) for part in zip(*weights))),
+            "i_activations": _words(np.concatenate(activations)),
+        }
+        self.result_beats = sum(mb * nb for _, mb, _, nb in self._blocks)
+
+    def _block(self, array, kt: int, nt: int) -> tuple[int, int]:
+        """Rows and tiles of columns of a block: what takes the fewest cycles."""
+        if kt == 1:
+            return min(self._m, 65535), nt
+        choices = []
+        for nb in range(1, min(nt, array.config.depth) + 1):
+            mb = min(self._m, array.config.depth // nb)
+            commands = [WsGemm(min(mb, self._m - m), min(nb, nt - n), kt)
+                        for n in range(0, nt, nb) for m in range(0, self._m, mb)]
+            choices.append((self.cycles(array, commands), -nb, mb))
+        _, nb, mb = min(choices)
+        return mb, -nb
+
+    def matrix(self, beats: np.ndarray) -> np.ndarray:
+        out = np.empty((self._m, self._cols * max(n + nb for _, _, n, nb in self._blocks)),
+                       beats.dtype)
+        at = 0
+        for m, mb, n, nb in self._blocks:
+            block = beats[at:at + mb * nb].reshape(nb, mb, self._cols)
+            for t in range(nb):
+                out[m:m + mb, (n + t) * self._cols:(n + t + 1) * self._cols] = block[t]
+            at += mb * nb
+        return out[:, :self._n]
+
+    @staticmethod
+    def cycles(array, commands) -> int:
+        return ws_cycles(commands, cols=array.config.cols, latency=array.latency,
+                         turnaround=array.turnaround)
+
+
+class _OutputStationary:
+    pass
