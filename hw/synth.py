@@ -1,0 +1,200 @@
+"""Synthesis figures of a Verilog text for three FPGA families, by the Yosys that pip installs.
+
+The flows are the plain ones of the vendors' families, with the flags under which the goals of the
+project and the figures of its peers were measured; see :data:`TARGETS`.
+
+Yosys does not absorb registers into the ECP5's multiplier MULT18X18D. A registered multiplier is
+therefore a module of its own here (:mod:`hw.arith.multiply`), and the ECP5 flow puts the primitive,
+with its registers, in place of each one before synthesis begins.
+"""
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw.cache import cached_dir
+from hw.ecp5 import multiplier_template
+from hw.tools import run_yosys, yosys_version
+
+__all__ = ["Target", "TARGETS", "Report", "synthesise"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """How a family is synthesised, and how its cells count.
+
+    ``command`` is the synthesis pass, to be completed by ``-top``. The other fields give the weight
+    of a cell in each figure, by regular expressions that match the whole name of the cell.
+    """
+
+    title: str
+    command: str
+    lut: Mapping[str, int]
+    ff: Mapping[str, int]
+    bram: Mapping[str, int]
+    dsp: Mapping[str, int]
+    carry: Mapping[str, int]
+    lutram: Mapping[str, int]
+    models: tuple[str, ...]  # simulation models, in Yosys' share folder
+
+    def figures(self, cells: Mapping[str, int]) -> dict[str, int]:
+        """Each figure of :class:`Report` as the weighted sum of ``cells``."""
+        return {
+            figure: sum(weight * count for cell, count in cells.items()
+                        for pattern, weight in getattr(self, figure).items()
+                        if re.fullmatch(pattern, cell))
+            for figure in ("lut", "ff", "bram", "dsp", "carry", "lutram")
+        }
+
+
+TARGETS = {
+    "ecp5": Target(
+        title="Lattice ECP5",
+        command="synth_ecp5 -nowidelut",
+        # LUT4 equivalents: a CCU2C takes the place of two LUT4, a DPR16X4 that of six.
+        lut={"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
+        ff={"TRELLIS_FF": 1},
+        bram={"DP16KD|PDPW16KD": 1},
+        dsp={"MULT18X18D": 1},
+        carry={"CCU2C": 1},
+        lutram={"TRELLIS_DPR16X4": 1},
+        models=("lattice/cells_sim_ecp5.v",),
+    ),
+    "ice40": Target(
+        title="Lattice iCE40",
+        command="synth_ice40 -dsp",
+        lut={"SB_LUT4": 1},
+        ff={"SB_DFF.*": 1},
+        bram={"SB_RAM40_4K.*|SB_SPRAM256KA": 1},
+        dsp={"SB_MAC16": 1},
+        carry={"SB_CARRY": 1},
+        lutram={},
+        models=("ice40/cells_sim.v",),
+    ),
+    "xc7": Target(
+        title="Xilinx 7-series",
+        command="synth_xilinx -family xc7 -flatten -noiopad",
+        lut={"LUT[1-6]|INV": 1},
+        ff={"FD[RSCP]E(_1)?": 1},
+        bram={"RAMB18E1": 1, "RAMB36E1": 2},  # blocks of 18 kbit
+        dsp={"DSP48E1": 1},
+        carry={"CARRY4": 1},
+        lutram={"RAM(16|32|64|128|256|512).*|SRL16E|SRLC32E": 1},
+        models=("xilinx/cells_sim.v",),
+    ),
+}
+
+
+def target_named(name: str) -> Target:
+    if name not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {name!r}")
+    return TARGETS[name]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a design takes after synthesis.
+
+    ``lut`` is in LUT4 equivalents on ECP5 (LUT4 + 2 CCU2C + 6 TRELLIS_DPR16X4), SB_LUT4 on iCE40,
+    and LUT1 to LUT6 + INV on the 7-series. ``bram`` counts blocks (of 18 kbit on the 7-series),
+    ``lutram`` the cells that use look-up tables as memory or shift register. ``cells`` has every
+    cell by name.
+    """
+
+    target: str
+    top: str
+    lut: int
+    ff: int
+    bram: int
+    dsp: int
+    carry: int
+    lutram: int
+    cells: Counter[str]
+    tool: str
+
+    def to_json(self) -> str:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return json.dumps(fields | {"cells": dict(sorted(self.cells.items()))})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        fields = json.loads(text)
+        return cls(**fields | {"cells": Counter(fields["cells"])})
+
+
+# A module that stands for the multiplier of the family, as `hw.arith.multiply` names it.
+_MULTIPLIER = re.compile(r"^module +\\?(?:\S*\.)?dsp_(\d+)x(\d+)_([us])[ (;]", re.MULTILINE)
+
+
+def front_end(text: str, top: str, target: str) -> tuple[dict[str, str], list[str]]:
+    """Files (names and texts), and the Yosys commands that read and prepare them for ``target``."""
+    check_top(text, top)
+    files = {"design.v": text}
+    commands = ["read_verilog -sv design.v", f"hierarchy -check -top {top}"]
+    kinds = sorted(set(_MULTIPLIER.findall(text))) if target == "ecp5" else []
+    if kinds:
+        files["multipliers.v"] = ""
+        for a, b, sign in kinds:
+            name = f"dsp_{a}x{b}_{sign}"
+            files["multipliers.v"] += multiplier_template(int(a), int(b), signed=sign == "s")
+            commands.append(rf"chtype -set \{name} t:{name} t:*.{name}")
+        commands += ["techmap -map multipliers.v", f"hierarchy -top {top}"]
+    return files, commands
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def check_top(text: str, top: str) -> None:
+    if not re.search(rf"^\s*module\s+\\?{re.escape(top)}[\s(;#]", text, re.MULTILINE):
+        raise ValueError(f"top must be a module of the Verilog text, not {top!r}")
+
+
+def count_cells(path: Path, top: str) -> Counter[str]:
+    """Cells by type of the module ``top`` in a netlist that Yosys wrote as JSON."""
+    modules = json.loads(path.read_text())["modules"]
+    return Counter(cell["type"] for cell in modules[top]["cells"].values()
+                   if cell["type"] != "$scopeinfo")
+
+
+def synthesise(text: str, top: str, target: str, *, timeout: float | None = None) -> Report:
+    """Figures of the module ``top`` of the Verilog ``text`` on ``target``.
+
+    The same text is synthesised once; its figures, its netlist and the log stay in the cache.
+
+    Raises
+    ------
+    ValueError
+        ``target`` is none of :data:`TARGETS`, or ``text`` has no module ``top``.
+    ToolError
+        Yosys is missing, refuses the design, or takes longer than ``timeout`` seconds.
+    """
+    return Report.from_json((synthesised_dir(text, top, target, timeout=timeout)
+                             / "report.json").read_text())
+
+
+def synthesised_dir(text: str, top: str, target: str, *, timeout: float | None = None) -> Path:
+    """Folder with ``report.json``, ``netlist.v`` (cells of the family) and ``synth.log``."""
+    family, tool = target_named(target), yosys_version()
+    files, commands = front_end(text, top, target)
+    commands += [
+        f"{family.command} -top {top}",
+        "write_json netlist.json",
+        "write_verilog -noattr netlist.v",
+    ]
+
+    def make(folder):
+        write_files(folder, files)
+        run_yosys(folder, commands, script="synth.ys", timeout=timeout)
+        cells = count_cells(folder / "netlist.json", top)
+        report = Report(target, top, **family.figures(cells), cells=cells, tool=tool)
+        (folder / "report.json").write_text(report.to_json())
+        (folder / "netlist.json").unlink()  # large, and netlist.v says the same
+
+    return cached_dir("synth", sorted(files.items()), commands, tool, make=make)
