@@ -1,0 +1,1 @@
+"""VTA: a tensor core that runs the published Versatile Tensor Accelerator instruction set."""
