@@ -7,7 +7,7 @@ hierarchy is flattened; nothing is optimised on the way, so what is simulated is
 import json
 
 from hw.cache import cached_dir, digest
-from hw.ecp5 import MULTIPLIER_MODEL
+from hw.mult18x18d import MULTIPLIER_MODEL
 from hw.synth import synthesised_dir, target_named
 from hw.tools import ToolError, run_yosys, yosys_share, yosys_version
 

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw.arith.ecp5 import ecp5_multiplier
 from hw.cache import cached_dir
-from hw.ecp5 import multiplier_template
-from hw.tools import run_yosys, yosys_version
+from hw.tools import ToolError, run_yosys, yosys_version
 
 __all__ = ["Target", "TARGETS", "Report", "synthesise"]
 
@@ -126,8 +126,36 @@ class Report:
         return cls(**fields | {"cells": Counter(fields["cells"])})
 
 
-# A module that stands for the multiplier of the family, as `hw.arith.multiply` names it.
-_MULTIPLIER = re.compile(r"^module +\\?(?:\S*\.)?dsp_(\d+)x(\d+)_([us])[ (;]", re.MULTILINE)
+# A module that stands for the multiplier of the family, as `hw.arith.multiply` names it, and its
+# ports. The output has the name of whichever signal Amaranth found behind it.
+_MULTIPLIER = re.compile(
+    r"^module +(?P<path>\\?(?:\S*\.)?(?P<kind>dsp_(\d+)x(\d+)_([us])(?:\$\d+)?))\s*\("
+    r"(?P<body>.*?)^endmodule", re.MULTILINE | re.DOTALL)
+_PORT = re.compile(r"^ *(input|output) (\[\S+\] )?(\S+) *;", re.MULTILINE)
+
+
+def _multipliers(text: str) -> str:
+    """Verilog that puts MULT18X18D, with its registers, into each multiplier of ``text``."""
+    modules, blocks = [], {}
+    for match in _MULTIPLIER.finditer(text):
+        path, kind, a, b, sign, body = match.groups()
+        block = f"dsp_{a}x{b}_{sign}"
+        if max(int(a), int(b)) > 18:
+            continue  # Yosys makes it of several primitives
+        if path.lstrip("\\") == block:
+            raise ValueError(f"top must not be a bare multiplier, {block}")
+        ports = _PORT.findall(body)
+        outputs = [name for way, _, name in ports if way == "output"]
+        if not {"clk", "a", "b"} <= {name for _, _, name in ports} or len(outputs) != 1:
+            raise ToolError(f"{kind} must have the inputs clk, a, b and one output, "
+                            f"not {', '.join(name for _, _, name in ports)}")
+        modules.append(f"""\
+module {path} ({", ".join(f"{way} {width}{name}" for way, width, name in ports)});
+  {block} block (.clk(clk), .a(a), .b(b), .p({outputs[0]}));
+endmodule
+""")
+        blocks[block] = ecp5_multiplier(int(a), int(b), sign == "s")
+    return "\n".join([*modules, *(blocks[name] for name in sorted(blocks))])
 
 
 def front_end(text: str, top: str, target: str) -> tuple[dict[str, str], list[str]]:
@@ -135,14 +163,9 @@ def front_end(text: str, top: str, target: str) -> tuple[dict[str, str], list[st
     check_top(text, top)
     files = {"design.v": text}
     commands = ["read_verilog -sv design.v", f"hierarchy -check -top {top}"]
-    kinds = sorted(set(_MULTIPLIER.findall(text))) if target == "ecp5" else []
-    if kinds:
-        files["multipliers.v"] = ""
-        for a, b, sign in kinds:
-            name = f"dsp_{a}x{b}_{sign}"
-            files["multipliers.v"] += multiplier_template(int(a), int(b), signed=sign == "s")
-            commands.append(rf"chtype -set \{name} t:{name} t:*.{name}")
-        commands += ["techmap -map multipliers.v", f"hierarchy -top {top}"]
+    if target == "ecp5" and (multipliers := _multipliers(text)):
+        files["multipliers.v"] = multipliers
+        commands += ["read_verilog -overwrite multipliers.v", f"hierarchy -top {top}"]
     return files, commands
 
 

@@ -1,51 +1,9 @@
-"""The ECP5's multiplier MULT18X18D: the primitive in place of a registered product, and its model.
+"""Simulation model of the ECP5's multiplier MULT18X18D, which Yosys does not bring.
 
-Yosys neither absorbs registers into the primitive nor brings a simulation model of it. Names,
-parameters and their meaning: Lattice FPGA-TN-02205, "ECP5 and ECP5-5G sysDSP Usage Guide".
+Names, parameters and their meaning: Lattice FPGA-TN-02205, "ECP5 and ECP5-5G sysDSP Usage Guide".
 """
 
-__all__ = ["multiplier_template", "MULTIPLIER_MODEL"]
-
-_WIDTH = 18
-
-
-def multiplier_template(a: int, b: int, *, signed: bool) -> str:
-    """Techmap module ``dsp_AxB_u`` or ``dsp_AxB_s``: ``p = a * b``, two cycles later.
-
-    The operands are registered, then their product is. Ports: ``clk``, ``a``, ``b`` and ``p``, of
-    ``a + b`` bits. There is no reset. ``a`` and ``b`` must be 1 to 18 bits.
-    """
-    for name, width in (("a", a), ("b", b)):
-        if width not in range(1, _WIDTH + 1):
-            raise ValueError(f"{name} must be 1 to {_WIDTH} bits, not {width!r}")
-    extend = "{{{n}{{{x}[{top}]}}}}" if signed else "{{{n}{{1'b0}}}}"
-    operands = {
-        x: f"{{{extend.format(n=_WIDTH - width, x=x, top=width - 1)}, {x}}}"
-        if width < _WIDTH else x for x, width in (("a", a), ("b", b))
-    }
-    registers = ", ".join(
-        f'.REG_{place}_CLK("CLK0"), .REG_{place}_CE("CE0"), .REG_{place}_RST("RST0")'
-        for place in ("INPUTA", "INPUTB", "OUTPUT"))
-    pins = [f".{x.upper()}{n}({x}_wide[{n}])" for x in "ab" for n in range(_WIDTH)]
-    pins += [f".P{n}(p[{n}])" for n in range(a + b)]
-    pins += [f".{pin}(1'b{int(signed)})" for pin in ("SIGNEDA", "SIGNEDB")]
-    pins += [f".{pin}(1'b0)" for pin in ("SOURCEA", "SOURCEB")]
-    pins += [f".CLK{n}({'clk' if n == 0 else chr(49) + chr(39) + 'b0'})" for n in range(4)]
-    pins += [f".CE{n}(1'b1), .RST{n}(1'b0)" for n in range(4)]
-    return f"""\
-module dsp_{a}x{b}_{"s" if signed else "u"}(
-  input clk, input [{a - 1}:0] a, input [{b - 1}:0] b, output [{a + b - 1}:0] p
-);
-  wire [17:0] a_wide = {operands["a"]};
-  wire [17:0] b_wide = {operands["b"]};
-  MULT18X18D #(
-    {registers},
-    .GSR("DISABLED"), .RESETMODE("SYNC")
-  ) _TECHMAP_REPLACE_ (
-    {", ".join(pins)}
-  );
-endmodule
-"""
+__all__ = ["MULTIPLIER_MODEL"]
 
 
 def _ports(name: str, count: int) -> str:
