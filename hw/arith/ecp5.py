@@ -1,0 +1,47 @@
+"""ECP5's multiplier block with its registers in use, as a replacement for synthesis."""
+
+__all__ = ["ecp5_multiplier"]
+
+_PORT_BITS = 18
+
+
+def ecp5_multiplier(a_width: int, b_width: int, signed: bool) -> str:
+    """Verilog of :class:`hw.arith.multiply.IntegerMultiply` as one MULT18X18D, to be ``techmap``-ed.
+
+    The module is called ``dsp_<a_width>x<b_width>_<u or s>``, as the instances are. With Yosys::
+
+        chtype -set \\dsp_8x8_u t:*.dsp_8x8_u
+        techmap -map dsp_8x8_u.v
+
+    between ``hierarchy`` and ``synth_ecp5``. It registers inputs and output in the block, without
+    reset: latency 2, as the behavioural module. Widths are 1 to 18 bits.
+    """
+    for name, width in (("a_width", a_width), ("b_width", b_width)):
+        if width not in range(1, _PORT_BITS + 1):
+            raise ValueError(f"{name} must be 1 to {_PORT_BITS}, not {width!r}")
+
+    def pins(port, signal, width):
+        extension = f"{signal}[{width - 1}]" if signed else "1'b0"
+        return ", ".join(f".{port}{bit}({f'{signal}[{bit}]' if bit < width else extension})"
+                         for bit in range(_PORT_BITS))
+
+    product = a_width + b_width
+    registers = ",\n    ".join(
+        f'.REG_{register}_CLK("CLK0"), .REG_{register}_CE("CE0"), .REG_{register}_RST("RST0")'
+        for register in ("INPUTA", "INPUTB", "OUTPUT"))
+    unused = ", ".join(f".CE{n}(1'b1), .RST{n}(1'b0)" for n in range(4))
+    return f"""\
+module dsp_{a_width}x{b_width}_{"s" if signed else "u"} (
+  input clk, input [{a_width - 1}:0] a, input [{b_width - 1}:0] b, output [{product - 1}:0] p);
+  MULT18X18D #(
+    {registers},
+    .REG_INPUTC_CLK("NONE"), .REG_PIPELINE_CLK("NONE"), .CLK0_DIV("ENABLED"),
+    .SOURCEB_MODE("B_SHIFT"), .MULT_BYPASS("DISABLED"), .GSR("DISABLED"), .RESETMODE("SYNC")
+  ) dsp (
+    {pins("A", "a", a_width)},
+    {pins("B", "b", b_width)},
+    .SIGNEDA(1'b{int(signed)}), .SIGNEDB(1'b{int(signed)}), .SOURCEA(1'b0), .SOURCEB(1'b0),
+    .CLK0(clk), .CLK1(1'b0), .CLK2(1'b0), .CLK3(1'b0), {unused},
+    {", ".join(f".P{bit}(p[{bit}])" for bit in range(product))});
+endmodule
+"""
