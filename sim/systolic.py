@@ -7,7 +7,7 @@ import numpy as np
 
 from hw.systolic.array import systolic_array
 from hw.systolic.config import ArrayConfig
-from hw.systolic.timing import WsGemm, ws_cycles
+from hw.systolic.timing import OsGemm, WsGemm, os_cycles, ws_cycles
 from sim.golden.formats import storage
 from sim.verilated import Engine
 
@@ -176,4 +176,40 @@ class _WeightStationary:
 
 
 class _OutputStationary:
-    pass
+    """One product as beats of an output-stationary array: tile by tile, down the rows first."""
+
+    def __init__(self, array, gemm: Gemm):
+        config, cell = array.config, array.config.cell
+        (self._m, k), self._n = gemm.a.shape, gemm.w.shape[1]
+        a, w = gemm.a, gemm.w
+        if gemm.bias is not None:
+            a, w = cell.with_bias(a, w, gemm.bias)
+            k += 1
+        a = _padded(a, config.rows, 1, 0)
+        w = _padded(w, 1, config.cols, 0)
+        self._mt, self._nt = a.shape[0] // config.rows, w.shape[1] // config.cols
+        self._rows, self._cols = config.rows, config.cols
+        a = a.reshape(self._mt, config.rows, k).transpose(0, 2, 1)
+        w = w.reshape(k, self._nt, config.cols).transpose(1, 0, 2)
+        shape = (self._nt, self._mt, k)
+        tiles = self._mt * self._nt
+        self.commands = [OsGemm(min(65535, tiles - t), k) for t in range(0, tiles, 65535)]
+        self.inputs = {
+            "i_command": np.array([tiles | k << 16 | gemm.relu << 32
+                                   for tiles, k in self.commands], np.uint64),
+            "i_weights": _words(np.broadcast_to(
+                w[:, None], (*shape, config.cols)).reshape(-1, config.cols)),
+            "i_activations": _words(np.broadcast_to(
+                a[None], (*shape, config.rows)).reshape(-1, config.rows)),
+        }
+        self.result_beats = tiles * config.rows
+
+    def matrix(self, beats: np.ndarray) -> np.ndarray:
+        tiles = beats.reshape(self._nt, self._mt, self._rows, self._cols)
+        return tiles.transpose(1, 2, 0, 3).reshape(
+            self._mt * self._rows, self._nt * self._cols)[:self._m, :self._n]
+
+    @staticmethod
+    def cycles(array, commands) -> int:
+        return os_cycles(commands, drain_beats=array.config.cell.drain_beats, gap=array.gap,
+                         latency=array.latency)

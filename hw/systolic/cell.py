@@ -7,13 +7,13 @@ from abc import ABC, abstractmethod
 from functools import cache
 from importlib import import_module
 
-from amaranth import Module
+from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.formats import Format
 
-__all__ = ["CellType", "Wire", "WeightStationaryCell", "OutputStationaryCell", "cell_type"]
+__all__ = ["CellType", "Wire", "Register", "WeightStationaryCell", "OutputStationaryCell", "cell_type"]
 
 
 class CellType(ABC):
@@ -79,6 +79,23 @@ class Wire(wiring.Component):
         return m
 
 
+class Register(wiring.Component):
+    """``o`` is what ``i`` was one cycle ago; not reset."""
+
+    latency = 1
+
+    def __init__(self, shape):
+        self.shape = shape
+        super().__init__({"i": In(shape), "o": Out(shape)})
+
+    def elaborate(self, platform):
+        m = Module()
+        value = Signal(self.shape, reset_less=True)
+        m.d.sync += value.eq(self.i)
+        m.d.comb += self.o.eq(value)
+        return m
+
+
 class WeightStationaryCell(CellType):
     """``y = c + a * w``: ``core`` has ports ``a``, ``w``, ``c`` and ``y``.
 
@@ -93,26 +110,58 @@ class WeightStationaryCell(CellType):
 
     @abstractmethod
     def pack_sum(self, result: Format) -> wiring.Component:
-        """Combinational: ``sum_shape`` at ``i`` to a word of ``result`` at ``o``."""
+        """``sum_shape`` at ``i`` to a word of ``result`` at ``o``, :meth:`pack_latency` later."""
+
+    @abstractmethod
+    def pack_latency(self, result: Format) -> int:
+        """Cycles of :meth:`pack_sum`."""
 
 
 class OutputStationaryCell(CellType):
-    """``acc += a * w`` under a ``kind`` that travels with the operands; see :class:`OsKind`.
+    """``acc += a * w``: ``core`` has ports ``kind``, ``a``, ``w``, ``chain_i`` and ``chain_o``.
+
+    :class:`hw.systolic.os_mesh.OsKind` says what a beat does.
 
     Attributes
     ----------
     drain_beats : :class:`int`
-        Operand beats that a tile spends on reading its accumulators out.
-    row_skew : :class:`int`
-        Cycles by which a row runs behind the one above it.
+        Beats behind a sum's products that hand its words out; 0 if its last product does.
     words : :class:`int`
-        Beats on a column's output chain for one sum.
+        Cycles a sum takes on its column's way out.
+    row_skew : :class:`int`
+        Cycles by which a row runs behind the one above it. A sum climbs one row per cycle, so the
+        sums of a column leave ``row_skew + 1`` cycles apart, which is at least ``words``.
+    chain_latency : :class:`int`
+        Cycles from the operands that hand a word out to ``chain_o``.
+    chain_shape : ShapeLike
+        A word on its way out.
+    settle_tiles : :class:`int`
+        Sums whose results are thrown away after a reset, until memories that it cannot clear agree.
     """
 
     dataflow = "os"
     drain_beats: int
-    row_skew: int
     words: int
+    row_skew: int
+    chain_latency: int
+    chain_shape: object
+    settle_tiles: int = 0
+
+    @abstractmethod
+    def column(self, rows: int, result: Format) -> wiring.Component:
+        """The end of a column's way out: ports ``row``, ``chain`` and ``value``.
+
+        ``row`` is high with a sum's first word at ``chain``; ``value``, a word of ``result``,
+        follows :meth:`column_latency` cycles later.
+        """
+
+    @abstractmethod
+    def column_latency(self, result: Format) -> int:
+        """Cycles of :meth:`column`."""
+
+    def drain_operands(self, word) -> tuple[object, object]:
+        """Words of activation and weight that select ``word`` of a sum in a drain beat."""
+        return 0, 0
 
 
 _CELLS = {

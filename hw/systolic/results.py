@@ -39,7 +39,7 @@ class ResultBuffer(wiring.Component):
 
     def __init__(self, width: int, cols: int, depth: int):
         self.width, self.cols, self.depth = width, cols, depth
-        self.latency = cols + 2
+        self.latency = self.latency_of(cols)
         super().__init__({
             "write":  In(1),
             "relu":   In(1),
@@ -47,6 +47,10 @@ class ResultBuffer(wiring.Component):
             "o":      Out(stream.Signature(data.ArrayLayout(width, cols))),
             "taken":  Out(1),
         })
+
+    @staticmethod
+    def latency_of(cols: int) -> int:
+        return cols + 2
 
     def elaborate(self, platform):
         m = Module()

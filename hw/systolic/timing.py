@@ -13,12 +13,13 @@ with ``turnaround = R * sum_latency + const`` and ``latency = R * sum_latency + 
 the array publishes. Cycles are counted from the first transfer on an input stream to the last
 result, both included, with streams that never wait.
 
-Output-stationary, a queue of commands g of ``tiles`` x k beats:
+Output-stationary, tiles t = 0, 1, ... of all commands in a row, each of k(t) products:
 
-    period(g)  = max(k + drain_beats, gap)        gap: a column's chain hands out R sums
-    start(0)   = 1                                the command
-    start(g+1) = start(g) + tiles * period
-    cycles     = start(last tile) + k + latency
+    last(0)   = k(0)                                       the command takes cycle 0
+    last(t)   = last(t - 1) + max(k(t) + drain_beats, gap)
+    cycles    = last + 1 + latency
+
+with ``gap``, the cycles in which a column hands out its R sums, and ``latency`` as published.
 """
 
 from collections.abc import Iterable
@@ -54,9 +55,9 @@ def ws_cycles(commands: Iterable[WsGemm], *, cols: int, latency: int, turnaround
 
 def os_cycles(commands: Iterable[OsGemm], *, drain_beats: int, gap: int, latency: int) -> int:
     """Cycles of a queue of ``commands`` on an output-stationary array."""
-    start, end = 1, 0
+    last = None
     for tiles, k in commands:
-        period = max(k + drain_beats, gap)
-        end = start + (tiles - 1) * period + k + latency
-        start += tiles * period
-    return end
+        if last is None:
+            last, tiles = k, tiles - 1
+        last += tiles * max(k + drain_beats, gap)
+    return (last or 0) + 1 + latency

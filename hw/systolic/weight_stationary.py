@@ -71,9 +71,10 @@ class WeightStationaryArray(wiring.Component):
             - Accumulators.latency
         self._bottom_delay = self._top_delay + Accumulators.latency \
             + config.rows * cell.sum_latency
-        credits = self._bottom_delay + config.cols + 8
-        self.result_depth = 1 << (credits - 1).bit_length()
-        self.latency = self._bottom_delay + 1 + (config.cols + 2)
+        self._pack_latency = cell.pack_latency(self.result)
+        self.latency = self._bottom_delay + self._pack_latency \
+            + ResultBuffer.latency_of(config.cols)
+        self.result_depth = 1 << (self.latency + 4).bit_length()
         #: Cycles before a sum can be used again.
         self.turnaround = self._bottom_delay + 1
         super().__init__({
@@ -165,14 +166,18 @@ class WeightStationaryArray(wiring.Component):
             sums.bottom.address.eq(push_address),
             sequencer.pushed.eq(push),
         ]
-        m.d.sync += [results.write.eq(emit), results.relu.eq(bottom.o.payload)]
+        m.submodules.emit = packing = DelayLine(1, unsigned(1), self._pack_latency)
+        m.d.comb += [
+            packing.i.flags.eq(emit),
+            packing.i.payload.eq(bottom.o.payload),
+            results.write.eq(packing.o.flags),
+            results.relu.eq(packing.o.payload),
+        ]
         for c in range(config.cols):
             m.submodules[f"pack_{c}"] = pack = cell.pack_sum(self.result)
-            packed = Signal(self.result_width, name=f"packed_{c}", reset_less=True)
             m.d.comb += [
                 pack.i.eq(mesh.y[c]),
                 sums.y[c].eq(mesh.y[c]),
-                results.values[c].eq(packed),
+                results.values[c].eq(pack.o),
             ]
-            m.d.sync += packed.eq(pack.o)
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.multiply import IntegerMultiply
 from hw.formats import INT8, INT32
-from hw.systolic.cell import Wire, WeightStationaryCell
+from hw.systolic.cell import Register, WeightStationaryCell, Wire
 
 __all__ = ["CELL", "MultiplyAddInt8"]
 
@@ -60,7 +60,10 @@ class Int8WeightStationary(WeightStationaryCell):
         return Wire(INT32.shape)
 
     def pack_sum(self, result):
-        return Wire(INT32.shape)
+        return Register(INT32.shape)
+
+    def pack_latency(self, result):
+        return Register.latency
 
 
 CELL = Int8WeightStationary()
