@@ -64,6 +64,10 @@ class ArrayDriver:
         self.engine = Engine(self.array, "systolic", trace=trace)
         self._plan = {"ws": _WeightStationary, "os": _OutputStationary}[config.dataflow]
 
+    def close(self) -> None:
+        """End the simulation; a waveform is complete after it."""
+        self.engine.close()
+
     def run(self, gemms: Sequence[Gemm], *, stall: float = 0.0, seed: int = 0) -> Run:
         """Queue ``gemms`` one behind the other and collect what comes out."""
         plans = [self._plan(self.array, gemm) for gemm in gemms]

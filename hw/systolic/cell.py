@@ -26,8 +26,8 @@ class CellType(ABC):
         ``ws`` or ``os``.
     contract : :class:`str`
         Which numbers come out: ``fma``, ``exact`` or ``int``. The golden model has the same name.
-    operand, sum : :class:`Format`
-        Words of the streams: activations and weights; sums and biases.
+    operand, sum, bias : :class:`Format`
+        Words of the streams: activations and weights; results; biases.
     lanes : :class:`int`
         Products a cell forms in one cycle.
     operand_latency : :class:`int`
@@ -49,6 +49,7 @@ class CellType(ABC):
     contract: str
     operand: Format
     sum: Format
+    bias: Format
     lanes: int = 1
     operand_latency: int
     sum_latency: int

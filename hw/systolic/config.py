@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 
+from hw.options import option
 from hw.systolic.cell import CellType, cell_type
 
 __all__ = ["ArrayConfig"]
@@ -21,30 +22,18 @@ _DATAFLOW_OF = {"fma": "ws", "exact": "os", "int": "ws"}
 class ArrayConfig:
     """A ``rows`` x ``cols`` array of one cell type.
 
-    Parameters
-    ----------
-    rows, cols : :class:`int`
-        1 to 64 each.
-    format : :class:`str`
-        Operands: ``bf16`` or ``int8``.
-    contract : :class:`str`
-        ``fma`` or ``exact`` for bf16, ``int`` for int8; empty for the format's default.
-    dataflow : :class:`str`
-        ``ws`` (weight-stationary) or ``os`` (output-stationary); empty for the contract's default.
-        ``fma`` is weight-stationary, ``exact`` output-stationary, ``int`` either.
-    result : :class:`str`
-        Format of the results; empty for float32 or int32. ``bfloat16`` rounds on the way out.
-    depth : :class:`int`
-        Partial sums a column of a weight-stationary array holds, a power of two, 16 to 4096.
+    ``fma`` is weight-stationary, ``exact`` output-stationary, ``int`` either; a word left empty is
+    chosen by the others. A field that is wrong raises ``ValueError`` or ``TypeError``.
     """
 
-    rows:     int = 4
-    cols:     int = 4
-    format:   str = "bf16"
-    contract: str = ""
-    dataflow: str = ""
-    result:   str = ""
-    depth:    int = 512
+    rows:     int = option(4, "rows of cells, 1 to 64")
+    cols:     int = option(4, "columns of cells, 1 to 64")
+    format:   str = option("bf16", "operands: bf16 or int8")
+    contract: str = option("", "numbers: fma or exact for bf16, int for int8")
+    dataflow: str = option("", "ws (weight-stationary) or os (output-stationary)")
+    result:   str = option("", "results: float32 or bfloat16 for bf16, int32 for int8")
+    depth:    int = option(512, "partial sums a weight-stationary column holds, "
+                                "a power of two, 16 to 4096")
 
     def __post_init__(self):
         for name in ("rows", "cols", "depth"):

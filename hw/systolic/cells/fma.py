@@ -35,7 +35,7 @@ class Core(wiring.Component):
 class FmaCell(WeightStationaryCell):
     name = "fma"
     contract = "fma"
-    operand, sum = BFLOAT16, FLOAT32
+    operand, sum, bias = BFLOAT16, FLOAT32, FLOAT32
     operand_latency = MultiplyAdd.operand_latency
     sum_latency = MultiplyAdd.sum_latency
     # -0 * +0 is -0, which changes no sum, not even one of -0.

@@ -58,7 +58,7 @@ class AccumulateInt8(wiring.Component):
 class Int8OutputStationary(OutputStationaryCell):
     name = "int8_os"
     contract = "int"
-    operand, sum = INT8, INT32
+    operand, sum, bias = INT8, INT32, INT32
     operand_latency = AccumulateInt8.operand_latency
     sum_latency = 0
     loop_latency = 1

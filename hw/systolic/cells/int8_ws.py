@@ -44,7 +44,7 @@ class MultiplyAddInt8(wiring.Component):
 class Int8WeightStationary(WeightStationaryCell):
     name = "int8_ws"
     contract = "int"
-    operand, sum = INT8, INT32
+    operand, sum, bias = INT8, INT32, INT32
     operand_latency = MultiplyAddInt8.operand_latency
     sum_latency = MultiplyAddInt8.sum_latency
     neutral = (0, 0)
