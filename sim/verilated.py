@@ -14,15 +14,9 @@ from pathlib import Path
 import numpy as np
 from amaranth.lib import wiring
 
+from hw.cache import cached_dir
 from hw.verilog import to_verilog
-from sim.tools import (
-    NATIVE,
-    build_cached,
-    compile_parts,
-    run_tool,
-    runtime_objects,
-    verilate,
-)
+from sim.tools import NATIVE, compile_parts, link, runtime_objects, verilate, versions
 
 __all__ = ["Engine", "Port", "StreamError", "StreamRun", "StreamTimeout", "storage"]
 
@@ -321,20 +315,20 @@ def _library(verilog: str, name: str, trace: bool) -> Path:
     harness = (NATIVE / "harness.cpp").read_text()
     options = ["-O3", "--output-split", "20000"] + ["--trace-fst"] * trace
 
-    def build(folder: Path) -> None:
-        runtime = runtime_objects("verilated.cpp", "verilated_threads.cpp",
-                                  *["verilated_fst_c.cpp"] * trace, trace=trace)
+    def make(folder: Path) -> None:
         verilate(verilog, name, folder, *options)
         (folder / "ports.inc").write_text(_port_table((folder / "Vtop.h").read_text()))
         (folder / "harness.cpp").write_text(harness)
         objects = compile_parts(_parts(folder), folder, trace=trace)
-        run_tool(["g++", "-shared", "-pthread", *objects, *runtime, "-o", folder / "model.so"])
+        runtime = runtime_objects("verilated.cpp", "verilated_threads.cpp",
+                                  *["verilated_fst_c.cpp"] * trace, trace=trace)
+        link([*objects, *runtime], "model.so", folder, "-shared")
         for path in folder.iterdir():
             if path.name not in ("model.so", f"{name}.sv"):
                 path.unlink()
 
-    return build_cached("engine", [verilog, name, harness, *options, *_OPTIMISE],
-                        build) / "model.so"
+    return cached_dir("engine", versions(), verilog, name, harness, options, _OPTIMISE,
+                      make=make) / "model.so"
 
 
 def _parts(folder: Path) -> list[tuple[Path, str]]:
