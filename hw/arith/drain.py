@@ -1,0 +1,249 @@
+"""The end of exact sums: carries resolved, rounded once, packed."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hw.arith.exact import ExactSum
+from hw.formats import FLOAT32, FloatFormat
+
+__all__ = ["Drain"]
+
+
+class Drain(wiring.Component):
+    """Rounds the exact sums of a column of :class:`hw.arith.exact.Accumulate`, one after another.
+
+    The words of a sum come in ascending order, one per cycle, and the sums in the order of the
+    rows, again and again. ``value`` is the sum of all that its cell added since the cell's words
+    came by the last time, rounded once to nearest even with unbounded exponent; then beyond the
+    largest number of ``result`` it becomes infinity, below the smallest normal number zero, both
+    with the sum's sign. An exact zero is +0; NaN, and infinities of both signs, give the one NaN.
+
+    The words are differences to the previous ones, which are remembered here. After a reset, and
+    whenever a sum's words were lost, the next result of each row is meaningless.
+
+    Parameters
+    ----------
+    layout : :class:`ExactSum`
+    rows : :class:`int`
+        Cells of the column, at least 1.
+    result : :class:`FloatFormat`
+        With the exponent of ``layout.operand``, and with infinities.
+
+    Members
+    -------
+    first : ``In(1)``
+        ``chain`` has the lower part and the flags of a sum's word 0. The other words follow without
+        a pause; the next sum may begin ``interval`` cycles later, or any time after.
+    relu : ``In(1)``
+        With ``first``: a negative result becomes +0.
+    chain : ``In(ExactSum.layout)``
+    valid : ``Out(1)``
+    value : ``Out(result.layout)``
+
+    Timing
+    ------
+    Latency: ``latency`` cycles from ``first`` to ``valid``, high for one cycle. Throughput: 1 sum in
+    ``interval`` cycles. Reset: sums under way are lost; the next one is of row 0.
+    """
+
+    def __init__(self, layout: ExactSum = ExactSum(), rows: int = 16,  # noqa: B008 (a frozen value)
+                 result: FloatFormat = FLOAT32):
+        if not isinstance(rows, int) or rows < 1:
+            raise ValueError(f"rows must be at least 1, not {rows!r}")
+        if result.finite or result.exponent != layout.operand.exponent:
+            raise ValueError(f"result must have infinities and {layout.operand.exponent} exponent "
+                             f"bits, not be {result.name!r}")
+        self.layout, self.rows, self.result = layout, rows, result
+        #: Cycles from one sum to the next, at least.
+        self.interval = max(layout.words, layout.radix)
+        self.latency  = layout.words + layout.radix + 7
+        super().__init__({
+            "first": In(1),
+            "relu":  In(1),
+            "chain": In(layout.layout),
+            "valid": Out(1),
+            "value": Out(result.layout),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        layout, result = self.layout, self.result
+        radix, words, width = layout.radix, layout.words, layout.width
+        index_bits = words.bit_length() - 1
+
+        def delayed(value, cycles, **kwargs):
+            for _ in range(cycles):
+                register = Signal.like(value, name="delayed", **kwargs)
+                m.d.sync += register.eq(value)
+                value = register
+            return value
+
+        # Which word of which row is at `chain`.
+        s0_index, s0_row = Signal(index_bits), Signal(range(self.rows))
+        s0_active = self.first | s0_index.any()
+        s0_last   = s0_index.all()
+        with m.If(s0_active):
+            m.d.sync += s0_index.eq(s0_index + 1)
+        with m.If(s0_last):
+            m.d.sync += s0_row.eq(Mux(s0_row == self.rows - 1, 0, s0_row + 1))
+
+        # Stage 1: both parts of the word, and what it was the last time.
+        s1_lower, s1_address = Signal(layout.parts[0], reset_less=True), Signal(
+            range(self.rows * words), reset_less=True)
+        s1_active = delayed(s0_active, 1)
+        s1_word   = Cat(s1_lower, self.chain.upper)
+        m.submodules.previous = previous = Memory(shape=width, depth=self.rows * words, init=[])
+        read, write = previous.read_port(), previous.write_port()
+        m.d.sync += [s1_lower.eq(self.chain.lower), s1_address.eq(read.addr)]
+        m.d.comb += [
+            read.addr.eq(Cat(s0_index, s0_row)),
+            write.addr.eq(s1_address),
+            write.data.eq(s1_word),
+            write.en.eq(s1_active),
+        ]
+
+        # Stage 2: what was added since, modulo the word.
+        s2_word = Signal(signed(width), reset_less=True)
+        m.d.sync += s2_word.eq(s1_word - read.data)
+
+        # Stage 3: resolve the carries, from word to word. What is left after the last word is the
+        # top of the sum, with its sign.
+        s2_last = delayed(s0_last, 2)
+        carry   = Signal(signed(width + 1 - radix), reset_less=True)
+        top     = Signal.like(carry, reset_less=True)
+        total   = Signal(signed(width + 1))
+        s3_digit = Signal(radix, reset_less=True)
+        m.d.comb += total.eq(s2_word + carry)
+        m.d.sync += [s3_digit.eq(total[:radix]), carry.eq(total >> radix)]
+        with m.If(s2_last | ~delayed(s0_active, 2)):
+            m.d.sync += carry.eq(0)
+        with m.If(s2_last):
+            m.d.sync += top.eq(total >> radix)
+
+        # Stage 4: find the highest digits. A digit that only repeats the sign bit of the one below
+        # says nothing; the last one that says something is the highest, with its sign bit above the
+        # leading one. What matters of the digits below the window is whether they are zero.
+        # Digit 0 and what would be below the smallest normal number need no window of their own.
+        s3_index  = delayed(s0_index, 3, reset_less=True)
+        s3_first  = delayed(self.first, 3)
+        s3_active = delayed(s0_active, 3)
+        s4_last   = delayed(s0_last, 4)
+        kept      = -(-(result.fraction + 2) // radix)  # digits below the highest
+        below     = [Signal(radix, name=f"below_{n}", reset_less=True) for n in range(kept)]
+        sticky    = Signal(reset_less=True)
+        digit     = Signal(radix)
+        says_something = Signal()
+        m.d.comb += [
+            digit.eq(Mux(s4_last, top, s3_digit)),
+            says_something.eq((digit ^ below[0][-1].replicate(radix)).any() | (s3_index == 1)),
+        ]
+        m.d.sync += [
+            below[0].eq(s3_digit),
+            *(lower.eq(higher) for lower, higher in zip(below[1:], below)),
+            sticky.eq(sticky | below[-1].any()),
+        ]
+        with m.If(s3_first):
+            m.d.sync += [*(lower.eq(0) for lower in below[1:]), sticky.eq(0)]
+        window_layout = data.StructLayout({
+            "bits":   radix - 1 + kept * radix,
+            "sticky": 1,
+            "index":  index_bits,
+        })
+        window = Signal(window_layout, reset_less=True)
+        s4_index = delayed(s3_index, 1, reset_less=True)
+        with m.If(says_something & (s3_active & ~s3_first | s4_last)):
+            m.d.sync += [
+                window.bits.eq(Cat(*reversed(below), digit[:-1])),
+                window.sticky.eq(sticky),
+                window.index.eq(s4_index),
+            ]
+
+        # Normalise, one bit per cycle, while the next sum's words arrive. A negative sum becomes
+        # its one's complement here, which is its magnitude less one in the lowest place of all.
+        sign = top[-1]
+        load = delayed(s0_last, 5)
+        norm_bits = Signal(len(window.bits), reset_less=True)
+        norm_low  = Signal(range(radix), reset_less=True)  # exponent, lower bits
+        norm = Signal(data.StructLayout({
+            "sticky": 1, "sign": 1, "high": index_bits, "overflow": 1,
+            "nan": 1, "plus": 1, "minus": 1, "relu": 1,
+        }), reset_less=True)
+        with m.If(load):
+            m.d.sync += [
+                norm_bits.eq(window.bits ^ sign.replicate(len(window.bits))),
+                norm_low.eq(radix - 1),
+                norm.sticky.eq(window.sticky),
+                norm.high.eq(window.index),
+                norm.sign.eq(sign),
+                norm.overflow.eq((top[radix - 1:-1] ^ sign.replicate(len(top) - radix)).any()),
+            ]
+        with m.Elif(~norm_bits[-1]):
+            m.d.sync += [norm_bits.eq(Cat(norm.sign, norm_bits)), norm_low.eq(norm_low - 1)]
+        # The flags come with word 0 and wait for the others.
+        flags_in = Signal(4, reset_less=True)
+        flags    = Signal(4, reset_less=True)
+        with m.If(self.first):
+            m.d.sync += flags_in.eq(Cat(self.chain.nan, self.chain.plus, self.chain.minus,
+                                        self.relu))
+        with m.If(delayed(s0_last, 1)):
+            m.d.sync += flags.eq(flags_in)
+        with m.If(load):
+            m.d.sync += Cat(norm.nan, norm.plus, norm.minus, norm.relu).eq(flags)
+
+        # Round to nearest even. The magnitude of a negative sum is one more than its complement;
+        # that one reaches the half bit only if all bits below are ones, which are zeros in the sum.
+        r0_fraction = norm_bits[-1 - result.fraction:-1]
+        r0_half     = norm_bits[-2 - result.fraction]
+        r0_rest     = norm_bits[:-2 - result.fraction]
+        r0_below    = (r0_rest ^ norm.sign.replicate(len(r0_rest))).any() | norm.sticky
+        r0_odd      = r0_fraction[0]
+        r1_up       = Signal(reset_less=True)
+        r1_body     = Signal(result.exponent + result.fraction, reset_less=True)
+        r1_infinite, r1_nan, r1_zero, r1_sign, r1_relu = (
+            Signal(name=f"r1_{name}", reset_less=True)
+            for name in ("infinite", "nan", "zero", "sign", "relu"))
+        r0_infinite = norm.plus | norm.minus
+        m.d.sync += [
+            r1_up.eq(Mux(norm.sign, Mux(r0_below, r0_half, r0_half | r0_odd),
+                         r0_half & (r0_below | r0_odd))),
+            r1_body.eq(Cat(r0_fraction, norm_low, norm.high)),
+            r1_infinite.eq(r0_infinite | norm.overflow),
+            r1_nan.eq(norm.nan | norm.plus & norm.minus),
+            r1_zero.eq(~norm_bits[-1]),
+            r1_sign.eq(Mux(r0_infinite, norm.minus, norm.sign)),
+            r1_relu.eq(norm.relu),
+        ]
+        r2_body = Signal(len(r1_body) + 1, reset_less=True)
+        r2_zero, r2_infinite, r2_nan, r2_sign = (
+            Signal(name=f"r2_{name}", reset_less=True)
+            for name in ("zero", "infinite", "nan", "sign"))
+        r1_clamp = r1_relu & r1_sign
+        m.d.sync += [
+            r2_body.eq(r1_body + r1_up),
+            r2_infinite.eq(r1_infinite & ~r1_clamp),
+            r2_zero.eq(r1_zero & ~r1_infinite | r1_clamp),
+            r2_sign.eq(r1_sign & ~r1_clamp),
+            r2_nan.eq(r1_nan),
+        ]
+
+        # Pack.
+        r2_exponent = r2_body[result.fraction:]
+        value = Signal(result.layout, reset_less=True)
+        m.d.comb += self.value.eq(value)
+        m.d.sync += [
+            value.sign.eq(r2_sign & ~r2_nan),
+            value.exponent.eq(r2_exponent),
+            value.fraction.eq(r2_body),
+        ]
+        with m.If(r2_nan):
+            m.d.sync += [value.exponent.eq(~0), value.fraction.eq(result.nan)]
+        with m.Elif(r2_infinite):
+            m.d.sync += [value.exponent.eq(~0), value.fraction.eq(0)]
+        with m.Elif(r2_zero | ~r2_exponent.any()):
+            m.d.sync += [value.exponent.eq(0), value.fraction.eq(0)]
+        with m.Elif(r2_exponent[:-1].all() | r2_exponent[-1]):
+            m.d.sync += value.fraction.eq(0), value.exponent.eq(~0)
+        m.d.comb += self.valid.eq(delayed(load, radix + 3))
+        return m
