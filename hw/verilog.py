@@ -1,9 +1,48 @@
 """A component as SystemVerilog text."""
 
+from amaranth import ClockSignal, Instance, ResetSignal
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-__all__ = ["to_verilog"]
+__all__ = ["Shared", "to_verilog"]
+
+
+class _Text:
+    """The platform of a conversion: collects the modules that are written once."""
+
+    def __init__(self):
+        self.modules: dict[str, wiring.Component] = {}
+
+    def need(self, name: str, component: wiring.Component) -> None:
+        if self.modules.setdefault(name, component) is not component:
+            raise ValueError(f"name must be that of one component, not of two: {name!r}")
+
+
+class Shared(wiring.Component):
+    """One of many places where ``component`` stands; its Verilog is written once.
+
+    A regular array is thousands of equal cells. Elaborating each again takes minutes, and so does
+    compiling what comes out. The places share one component object, which becomes a module called
+    ``name`` with an instance in each place: black boxes to Amaranth's own simulator.
+
+    Members and timing are those of the component, which has registers in ``sync`` and no other
+    clock domain.
+    """
+
+    def __init__(self, name: str, component: wiring.Component):
+        self._name, self._component = name, component
+        super().__init__(component.signature)
+
+    def elaborate(self, platform):
+        if isinstance(platform, _Text):
+            platform.need(self._name, self._component)
+        elif platform is not None:
+            platform.add_file(f"{self._name}.sv", to_verilog(self._component, self._name))
+        ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        for path, member, value in self.signature.flatten(self):
+            direction = "i" if member.flow is wiring.In else "o"
+            ports[f"{direction}_{'__'.join(map(str, path))}"] = value
+        return Instance(self._name, **ports)
 
 
 def to_verilog(component: wiring.Component, name: str) -> str:
@@ -12,9 +51,16 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     A member of an interface becomes ``<path>__<member>``, so the stream ``i`` has the ports
     ``i__payload`` (its struct as one vector, the first field in the lowest bits), ``i__valid`` and
     ``i__ready``. The same component gives the same bytes on any machine: no source positions, no
-    internal attributes.
+    internal attributes. Modules of :class:`Shared` follow the others, each once.
     """
-    text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    text, pending, done = "", {name: component}, set()
+    while pending:
+        module, part = pending.popitem()
+        done.add(module)
+        platform = _Text()
+        text += verilog.convert(part, name=module, platform=platform, emit_src=False,
+                                strip_internal_attrs=True)
+        pending |= {other: c for other, c in platform.modules.items() if other not in done}
     # Event-driven simulators never enter an `always @*` whose inputs do not change, which leaves
     # its outputs unknown (amaranth-lang/amaranth#594, #1629). `always_comb` runs once at time 0.
     return text.replace("always @*", "always_comb")

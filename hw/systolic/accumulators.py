@@ -5,10 +5,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from hw.formats import Format
 from hw.systolic.cell import WeightStationaryCell
 from hw.systolic.mesh import WeightSlot
 
-__all__ = ["TopBeat", "BottomBeat", "Accumulators"]
+__all__ = ["TopBeat", "BottomBeat", "AccumulatorColumn"]
 
 
 class TopBeat(data.StructLayout):
@@ -31,59 +32,64 @@ class BottomBeat(data.StructLayout):
         super().__init__({"push": 1, "address": range(depth)})
 
 
-class Accumulators(wiring.Component):
-    """``depth`` sums and a bias for each column.
+class AccumulatorColumn(wiring.Component):
+    """The two ends of a column: where its sums start, and where they stay or become results.
 
     Members
     -------
-    top : ``In(TopBeat)``, bottom : ``In(BottomBeat)``
-        As column 0 sees them; column ``j`` does the same ``j`` cycles later.
-    c : array of ``Out(sum_shape)``, y : array of ``In(sum_shape)``
+    top_i, top_o : ``TopBeat``
+        From the column to the left, to the one to the right, one register apart.
+    bottom_i, bottom_o : ``BottomBeat``
+        The same.
+    c : ``Out(sum_shape)``, y : ``In(sum_shape)``
+        The column's top and bottom.
+    value : ``Out(result)``
+        ``y`` as a word, ``pack_latency`` cycles later.
 
     Timing
     ------
-    ``c[0]`` follows ``top`` by ``latency`` = 2 cycles. ``y[0]`` is stored in the cycle of
-    ``bottom`` and can be read by a ``top`` of the next cycle or later.
+    ``c`` follows ``top_i`` by ``latency`` = 2 cycles. ``y`` is stored in the cycle of ``bottom_i``
+    and can be read by a ``top_i`` of the next cycle or later.
     """
 
     latency = 2
 
-    def __init__(self, cell: WeightStationaryCell, cols: int, depth: int):
-        self.cell, self.cols, self.depth = cell, cols, depth
-        self.top_layout = TopBeat(cell.sum_shape, depth)
-        self.bottom_layout = BottomBeat(depth)
+    def __init__(self, cell: WeightStationaryCell, depth: int, result: Format):
+        self.cell, self.depth, self.result = cell, depth, result
+        top, bottom = TopBeat(cell.sum_shape, depth), BottomBeat(depth)
         super().__init__({
-            "top":    In(self.top_layout),
-            "bottom": In(self.bottom_layout),
-            "c":      Out(cell.sum_shape).array(cols),
-            "y":      In(cell.sum_shape).array(cols),
+            "top_i":    In(top),
+            "top_o":    Out(top),
+            "bottom_i": In(bottom),
+            "bottom_o": Out(bottom),
+            "c":        Out(cell.sum_shape),
+            "y":        In(cell.sum_shape),
+            "value":    Out(Shape.cast(result.shape).width),
         })
 
     def elaborate(self, platform):
         m = Module()
-        top, bottom = self.top, self.bottom
-        for j in range(self.cols):
-            m.submodules[f"bias_{j}"] = slot = WeightSlot(self.cell.sum_shape)
-            m.submodules[f"sums_{j}"] = memory = Memory(
-                shape=Shape.cast(self.cell.sum_shape).width, depth=self.depth, init=[],
-                attrs={"no_rw_check": True})
-            write, read = memory.write_port(), memory.read_port()
-            m.d.comb += [
-                slot.swap.eq(top.swap),
-                slot.load.eq(top.load),
-                slot.value.eq(top.bias),
-                read.addr.eq(top.address),
-                write.en.eq(bottom.push),
-                write.addr.eq(bottom.address),
-                write.data.eq(Value.cast(self.y[j])),
-            ]
+        m.submodules.bias = slot = WeightSlot(self.cell.sum_shape)
+        m.submodules.sums = memory = Memory(
+            shape=Shape.cast(self.cell.sum_shape).width, depth=self.depth, init=[],
+            attrs={"no_rw_check": True})
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            slot.swap.eq(self.top_i.swap),
+            slot.load.eq(self.top_i.load),
+            slot.value.eq(self.top_i.bias),
+            read.addr.eq(self.top_i.address),
+            write.en.eq(self.bottom_i.push),
+            write.addr.eq(self.bottom_i.address),
+            write.data.eq(Value.cast(self.y)),
+        ]
 
-            next_top    = Signal(self.top_layout, name=f"top_{j + 1}")
-            next_bottom = Signal(self.bottom_layout, name=f"bottom_{j + 1}")
-            m.d.sync += [next_top.eq(top), next_top.load.eq(slot.passed), next_bottom.eq(bottom)]
-            start = Signal(self.cell.sum_shape, name=f"c_{j}", reset_less=True)
-            m.d.sync += Value.cast(start).eq(
-                Mux(next_top.first, Value.cast(slot.use), read.data))
-            m.d.comb += self.c[j].eq(start)
-            top, bottom = next_top, next_bottom
+        top, bottom = Signal.like(self.top_i), Signal.like(self.bottom_i)
+        m.d.sync += [top.eq(self.top_i), top.load.eq(slot.passed), bottom.eq(self.bottom_i)]
+        m.d.comb += [self.top_o.eq(top), self.bottom_o.eq(bottom)]
+
+        start = Signal(self.cell.sum_shape, reset_less=True)
+        m.d.sync += Value.cast(start).eq(Mux(top.first, Value.cast(slot.use), read.data))
+        m.submodules.pack = pack = self.cell.pack_sum(self.result)
+        m.d.comb += [self.c.eq(start), pack.i.eq(self.y), self.value.eq(pack.o)]
         return m

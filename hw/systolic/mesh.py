@@ -1,12 +1,13 @@
-"""The grid of a weight-stationary array: operands move right, sums move down."""
+"""A row of a weight-stationary array: operands move right, sums pass through downwards."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.systolic.cell import WeightStationaryCell
+from hw.verilog import Shared
 
-__all__ = ["RowBeat", "WeightSlot", "WsCell", "WsMesh"]
+__all__ = ["RowBeat", "WeightSlot", "WsCell", "WsRow"]
 
 
 class RowBeat(data.StructLayout):
@@ -107,38 +108,54 @@ class WsCell(wiring.Component):
         return m
 
 
-class WsMesh(wiring.Component):
-    """``rows`` x ``cols`` cells.
+class WsRow(wiring.Component):
+    """The cells of one row, and the decoder in front of them.
 
     Members
     -------
-    rows : array of ``In(RowBeat)``
-        Row ``r`` is due ``r * sum_latency`` cycles after row 0.
+    swap, load : ``In(1)``, a, w : ``In(operand)``
+        As in :class:`RowBeat`, as words of the stream.
     c, y : arrays of ``sum_shape``
-        Tops and bottoms of the columns; column ``j`` runs ``j`` cycles behind column 0.
+        Column ``j`` runs ``j`` cycles behind column 0.
 
     Timing
     ------
-    Latency: ``rows * sum_latency`` from ``c`` to ``y``.
+    ``y[0]`` holds ``c + a * w`` for the ``a`` of ``2 + operand_latency`` cycles before.
     """
 
-    def __init__(self, cell: WeightStationaryCell, rows: int, cols: int):
-        self.cell, self.n_rows, self.n_cols = cell, rows, cols
-        self.latency = rows * cell.sum_latency
+    def __init__(self, cell: WeightStationaryCell, cols: int):
+        self.cell, self.cols = cell, cols
         super().__init__({
-            "rows": In(RowBeat(cell.operand_shape)).array(rows),
+            "swap": In(1),
+            "load": In(1),
+            "a":    In(cell.operand.shape),
+            "w":    In(cell.operand.shape),
             "c":    In(cell.sum_shape).array(cols),
             "y":    Out(cell.sum_shape).array(cols),
         })
 
     def elaborate(self, platform):
         m = Module()
-        sums = list(self.c)
-        for r in range(self.n_rows):
-            row = self.rows[r]
-            for c in range(self.n_cols):
-                m.submodules[f"cell_{r}_{c}"] = cell = WsCell(self.cell)
-                m.d.comb += [cell.row_i.eq(row), cell.c.eq(sums[c])]
-                row, sums[c] = cell.row_o, cell.y
-        m.d.comb += [bottom.eq(y) for bottom, y in zip(self.y, sums)]
+        m.submodules.unpack_a = unpack_a = self.cell.unpack_operand()
+        m.submodules.unpack_w = unpack_w = self.cell.unpack_operand()
+        m.d.comb += [unpack_a.i.eq(self.a), unpack_w.i.eq(self.w)]
+        shape = self.cell.operand_shape
+        swap, load = Signal(), Signal()
+        a, w = Signal(shape, reset_less=True), Signal(shape, reset_less=True)
+        m.d.sync += [
+            swap.eq(self.swap), load.eq(self.load), a.eq(unpack_a.o), w.eq(unpack_w.o),
+        ]
+
+        shared, before = WsCell(self.cell), None
+        for c in range(self.cols):
+            m.submodules[f"cell_{c}"] = cell = Shared("ws_cell", shared)
+            if before is None:
+                m.d.comb += [
+                    cell.row_i.swap.eq(swap), cell.row_i.load.eq(load),
+                    cell.row_i.a.eq(a), cell.row_i.w.eq(w),
+                ]
+            else:
+                m.d.comb += cell.row_i.eq(before.row_o)
+            m.d.comb += [cell.c.eq(self.c[c]), self.y[c].eq(cell.y)]
+            before = cell
         return m

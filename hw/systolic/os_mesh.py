@@ -1,12 +1,13 @@
-"""The grid of an output-stationary array: activations right, weights down, sums up and out."""
+"""A row of an output-stationary array: activations right, weights down, sums up and out."""
 
 from amaranth import *
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.systolic.cell import OutputStationaryCell
+from hw.verilog import Shared
 
-__all__ = ["OsKind", "OsRowBeat", "OsCell", "OsMesh"]
+__all__ = ["OsKind", "OsRowBeat", "OsCell", "OsRow"]
 
 
 class OsKind(enum.Enum, shape=2):
@@ -73,38 +74,50 @@ class OsCell(wiring.Component):
         return m
 
 
-class OsMesh(wiring.Component):
-    """``rows`` x ``cols`` cells.
+class OsRow(wiring.Component):
+    """The cells of one row, and the decoder in front of them.
 
     Members
     -------
-    rows : array of ``In(OsRowBeat)``
-        Row ``r`` is due ``r * row_skew`` cycles after row 0.
-    w : array of ``In(operand_shape)``
-        Column ``j`` is due ``j`` cycles after column 0, which is due with row 0.
-    chain : array of ``Out(chain_shape)``
-        Tops of the columns.
+    kind : ``In(OsKind)``, a : ``In(operand)``
+        A word of the stream; decoded here.
+    w_i, w_o : arrays of ``operand_shape``
+        Already decoded; column ``j`` runs ``j`` cycles behind column 0, which is due one cycle
+        after ``a``.
+    chain_i, chain_o : arrays of ``chain_shape``
     """
 
-    def __init__(self, cell: OutputStationaryCell, rows: int, cols: int):
-        self.cell, self.n_rows, self.n_cols = cell, rows, cols
+    def __init__(self, cell: OutputStationaryCell, cols: int):
+        self.cell, self.cols = cell, cols
         super().__init__({
-            "rows":  In(OsRowBeat(cell.operand_shape)).array(rows),
-            "w":     In(cell.operand_shape).array(cols),
-            "chain": Out(cell.chain_shape).array(cols),
+            "kind":    In(OsKind),
+            "a":       In(cell.operand.shape),
+            "w_i":     In(cell.operand_shape).array(cols),
+            "w_o":     Out(cell.operand_shape).array(cols),
+            "chain_i": In(cell.chain_shape).array(cols),
+            "chain_o": Out(cell.chain_shape).array(cols),
         })
 
     def elaborate(self, platform):
         m = Module()
-        down, above = list(self.w), list(self.chain)
-        for r in range(self.n_rows):
-            row = self.rows[r]
-            for c in range(self.n_cols):
-                m.submodules[f"cell_{r}_{c}"] = cell = OsCell(self.cell)
-                m.d.comb += [
-                    cell.row_i.eq(row),
-                    cell.w_i.eq(down[c]),
-                    above[c].eq(cell.chain_o),
-                ]
-                row, down[c], above[c] = cell.row_o, cell.w_o, cell.chain_i
+        m.submodules.unpack = unpack = self.cell.unpack_operand()
+        kind = Signal(OsKind)
+        a = Signal(self.cell.operand_shape, reset_less=True)
+        m.d.comb += unpack.i.eq(self.a)
+        m.d.sync += [kind.eq(self.kind), a.eq(unpack.o)]
+
+        shared, before = OsCell(self.cell), None
+        for c in range(self.cols):
+            m.submodules[f"cell_{c}"] = cell = Shared("os_cell", shared)
+            if before is None:
+                m.d.comb += [cell.row_i.kind.eq(kind), cell.row_i.a.eq(a)]
+            else:
+                m.d.comb += cell.row_i.eq(before.row_o)
+            m.d.comb += [
+                cell.w_i.eq(self.w_i[c]),
+                self.w_o[c].eq(cell.w_o),
+                cell.chain_i.eq(self.chain_i[c]),
+                self.chain_o[c].eq(cell.chain_o),
+            ]
+            before = cell
         return m

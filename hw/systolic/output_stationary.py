@@ -6,11 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from hw.formats import FORMATS
 from hw.systolic.config import ArrayConfig
-from hw.systolic.os_mesh import OsKind, OsMesh
+from hw.systolic.os_mesh import OsKind, OsRow
 from hw.systolic.os_sequence import OsCommand, OsSequencer
 from hw.systolic.results import ResultBuffer
 from hw.systolic.sequence import ArrayError
 from hw.systolic.skew import DelayLine
+from hw.verilog import Shared
 
 __all__ = ["OutputStationaryArray"]
 
@@ -78,7 +79,6 @@ class OutputStationaryArray(wiring.Component):
         m.submodules.sequencer = sequencer = OsSequencer(
             drain_beats=cell.drain_beats, gap=self.gap, tile_rows=config.rows,
             credits=self.result_depth, k_max=cell.k_max, settle=cell.settle_tiles)
-        m.submodules.mesh = mesh = OsMesh(cell, config.rows, config.cols)
         m.submodules.results = results = ResultBuffer(
             self.result_width, config.cols, self.result_depth)
         wiring.connect(m, wiring.flipped(self.i_command), sequencer.i_command)
@@ -99,29 +99,34 @@ class OutputStationaryArray(wiring.Component):
         beat = sequencer.o
         drain_a, drain_w = cell.drain_operands(beat.word)
         draining = beat.kind == OsKind.DRAIN
-        for r in range(config.rows):
-            m.submodules[f"skew_a_{r}"] = skew = DelayLine(
-                2, cell.operand.shape, r * cell.row_skew)
-            m.submodules[f"unpack_a_{r}"] = unpack = cell.unpack_operand()
-            m.d.comb += [
-                skew.i.flags.eq(beat.kind),
-                skew.i.payload.eq(Mux(draining, drain_a, Value.cast(activations[r]))),
-                unpack.i.eq(skew.o.payload),
-            ]
-            kind = Signal(OsKind, name=f"kind_{r}")
-            a = Signal(cell.operand_shape, name=f"a_{r}", reset_less=True)
-            m.d.sync += [kind.eq(skew.o.flags), a.eq(unpack.o)]
-            m.d.comb += [mesh.rows[r].kind.eq(kind), mesh.rows[r].a.eq(a)]
+        down = []
         for c in range(config.cols):
             m.submodules[f"skew_w_{c}"] = skew = DelayLine(0, cell.operand.shape, c)
             m.submodules[f"unpack_w_{c}"] = unpack = cell.unpack_operand()
+            w = Signal(cell.operand_shape, name=f"w_{c}", reset_less=True)
             m.d.comb += [
                 skew.i.payload.eq(Mux(draining, drain_w, Value.cast(weights[c]))),
                 unpack.i.eq(skew.o.payload),
             ]
-            w = Signal(cell.operand_shape, name=f"w_{c}", reset_less=True)
             m.d.sync += w.eq(unpack.o)
-            m.d.comb += mesh.w[c].eq(w)
+            down.append(w)
+        shared = OsRow(cell, config.cols)
+        rows = []
+        for r in range(config.rows):
+            m.submodules[f"skew_a_{r}"] = skew = DelayLine(
+                2, cell.operand.shape, r * cell.row_skew)
+            m.submodules[f"row_{r}"] = row = Shared("os_row", shared)
+            m.d.comb += [
+                skew.i.flags.eq(beat.kind),
+                skew.i.payload.eq(Mux(draining, drain_a, Value.cast(activations[r]))),
+                row.kind.eq(skew.o.flags),
+                row.a.eq(skew.o.payload),
+                *(w.eq(above) for w, above in zip(row.w_i, down)),
+            ]
+            if rows:
+                m.d.comb += [up.eq(chain) for up, chain in zip(rows[-1].chain_i, row.chain_o)]
+            down = row.w_o
+            rows.append(row)
 
         # The way out: row 0's sum is at the top of column 0 first, the others follow at a fixed
         # distance, each column one cycle behind the one before.
@@ -149,11 +154,12 @@ class OutputStationaryArray(wiring.Component):
         ]
 
         row_here = row
+        shared = cell.column(config.rows, self.result)
         for c in range(config.cols):
-            m.submodules[f"column_{c}"] = column = cell.column(config.rows, self.result)
+            m.submodules[f"column_{c}"] = column = Shared("os_column", shared)
             m.d.comb += [
                 column.row.eq(row_here),
-                column.chain.eq(mesh.chain[c]),
+                column.chain.eq(rows[0].chain_o[c]),
                 results.values[c].eq(column.value),
             ]
             row_next = Signal(name=f"row_{c + 1}")

@@ -5,7 +5,43 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ResultBuffer"]
+from hw.verilog import Shared
+
+__all__ = ["ResultColumn", "ResultBuffer"]
+
+
+class ResultColumn(wiring.Component):
+    """One column's share of a :class:`ResultBuffer`: a memory, and the write on its way right."""
+
+    def __init__(self, width: int, depth: int):
+        self.width, self.depth = width, depth
+        beat = data.StructLayout({"write": 1, "relu": 1, "address": range(depth)})
+        super().__init__({
+            "beat_i":       In(beat),
+            "beat_o":       Out(beat),
+            "value":        In(width),
+            "read":         In(1),
+            "read_address": In(range(depth)),
+            "result":       Out(width),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(
+            shape=self.width, depth=self.depth, init=[], attrs={"no_rw_check": True})
+        write, read = memory.write_port(), memory.read_port()
+        beat = Signal.like(self.beat_i)
+        m.d.sync += beat.eq(self.beat_i)
+        m.d.comb += [
+            self.beat_o.eq(beat),
+            write.en.eq(self.beat_i.write),
+            write.addr.eq(self.beat_i.address),
+            write.data.eq(Mux(self.beat_i.relu & self.value[-1], 0, self.value)),
+            read.en.eq(self.read),
+            read.addr.eq(self.read_address),
+            self.result.eq(read.data),
+        ]
+        return m
 
 
 class ResultBuffer(wiring.Component):
@@ -58,35 +94,33 @@ class ResultBuffer(wiring.Component):
         read_en = Signal()
         read_address = Signal(range(self.depth))
 
-        # The write moves from column to column with its address; ReLU with it.
-        write, relu, here = self.write, self.relu, address
         with m.If(self.write):
             m.d.sync += address.eq(address + 1)
+        shared, before = ResultColumn(self.width, self.depth), None
         for c in range(self.cols):
-            m.submodules[f"column_{c}"] = memory = Memory(
-                shape=self.width, depth=self.depth, init=[], attrs={"no_rw_check": True})
-            port, read = memory.write_port(), memory.read_port()
-            negative = relu & self.values[c][-1]
+            m.submodules[f"column_{c}"] = column = Shared("result_column", shared)
+            if before is None:
+                m.d.comb += [
+                    column.beat_i.write.eq(self.write),
+                    column.beat_i.relu.eq(self.relu),
+                    column.beat_i.address.eq(address),
+                ]
+            else:
+                m.d.comb += column.beat_i.eq(before.beat_o)
             m.d.comb += [
-                port.en.eq(write),
-                port.addr.eq(here),
-                port.data.eq(Mux(negative, 0, self.values[c])),
-                read.en.eq(read_en),
-                read.addr.eq(read_address),
-                self.o.payload[c].eq(read.data),
+                column.value.eq(self.values[c]),
+                column.read.eq(read_en),
+                column.read_address.eq(read_address),
+                self.o.payload[c].eq(column.result),
             ]
-            next_write = Signal(name=f"write_{c + 1}")
-            next_relu  = Signal(name=f"relu_{c + 1}", reset_less=True)
-            next_here  = Signal.like(address, name=f"address_{c + 1}", reset_less=True)
-            m.d.sync += [next_write.eq(write), next_relu.eq(relu), next_here.eq(here)]
-            write, relu, here = next_write, next_relu, next_here
+            before = column
 
-        # `write` is now one cycle behind the last column: its row can be read from here on.
+        # One cycle behind the last column's write its row can be read.
         m.d.comb += [
             read_en.eq((level != 0) & (~self.o.valid | self.o.ready)),
             self.taken.eq(self.o.valid & self.o.ready),
         ]
-        m.d.sync += level.eq(level + write - read_en)
+        m.d.sync += level.eq(level + before.beat_o.write - read_en)
         with m.If(read_en):
             m.d.sync += read_address.eq(read_address + 1)
         with m.If(~self.o.valid | self.o.ready):

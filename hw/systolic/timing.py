@@ -25,7 +25,13 @@ with ``gap``, the cycles in which a column hands out its R sums, and ``latency``
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["WsGemm", "OsGemm", "ws_cycles", "os_cycles"]
+__all__ = ["FORMULAS", "WsGemm", "OsGemm", "ws_cycles", "os_cycles"]
+
+FORMULAS = {
+    "ws": "cols + sum over commands but the last of ((k-1)*max(n*p, turnaround) + n*p), p = max(m, "
+          "cols), + for the last command (k-1)*max(n*p, turnaround) + (n-1)*p + m + latency",
+    "os": "k of the first tile + sum over further tiles of max(k + drain_beats, gap) + 1 + latency",
+}
 
 
 class WsGemm(NamedTuple):

@@ -5,12 +5,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.formats import FORMATS
-from hw.systolic.accumulators import Accumulators
+from hw.systolic.accumulators import AccumulatorColumn
 from hw.systolic.config import ArrayConfig
-from hw.systolic.mesh import WsMesh
+from hw.systolic.mesh import WsRow
 from hw.systolic.results import ResultBuffer
 from hw.systolic.sequence import ArrayError, GemmCommand, WsSequencer
 from hw.systolic.skew import DelayLine
+from hw.verilog import Shared
 
 __all__ = ["WeightBeat", "WeightStationaryArray"]
 
@@ -68,8 +69,8 @@ class WeightStationaryArray(wiring.Component):
         # product does.
         self._row_delay = 2
         self._top_delay = self._row_delay + 1 + cell.operand_latency - cell.sum_latency \
-            - Accumulators.latency
-        self._bottom_delay = self._top_delay + Accumulators.latency \
+            - AccumulatorColumn.latency
+        self._bottom_delay = self._top_delay + AccumulatorColumn.latency \
             + config.rows * cell.sum_latency
         self._pack_latency = cell.pack_latency(self.result)
         self.latency = self._bottom_delay + self._pack_latency \
@@ -92,8 +93,6 @@ class WeightStationaryArray(wiring.Component):
         config, cell = self.config, self.config.cell
         m.submodules.sequencer = sequencer = WsSequencer(
             config.cols, config.depth, self.result_depth)
-        m.submodules.mesh = mesh = WsMesh(cell, config.rows, config.cols)
-        m.submodules.accumulators = sums = Accumulators(cell, config.cols, config.depth)
         m.submodules.results = results = ResultBuffer(
             self.result_width, config.cols, self.result_depth)
         wiring.connect(m, wiring.flipped(self.i_command), sequencer.i_command)
@@ -111,26 +110,38 @@ class WeightStationaryArray(wiring.Component):
         m.d.sync += [weights.eq(self.i_weights.payload),
                      activations.eq(self.i_activations.payload)]
 
-        # Rows: skew, then decode.
+        # Columns: the ends, left to right.
         beat = sequencer.o
+        shared = AccumulatorColumn(cell, config.depth, self.result)
+        columns = []
+        for c in range(config.cols):
+            m.submodules[f"column_{c}"] = column = Shared("ws_column", shared)
+            if columns:
+                m.d.comb += [
+                    column.top_i.eq(columns[-1].top_o),
+                    column.bottom_i.eq(columns[-1].bottom_o),
+                ]
+            m.d.comb += results.values[c].eq(column.value)
+            columns.append(column)
+
+        # Rows: skew, decode, cells; the sums go down.
         word = data.StructLayout({"a": cell.operand.shape, "w": cell.operand.shape})
+        shared = WsRow(cell, config.cols)
+        sums = [column.c for column in columns]
         for r in range(config.rows):
             m.submodules[f"skew_{r}"] = skew = DelayLine(2, word, r * cell.sum_latency)
-            m.submodules[f"unpack_a_{r}"] = unpack_a = cell.unpack_operand()
-            m.submodules[f"unpack_w_{r}"] = unpack_w = cell.unpack_operand()
-            row = mesh.rows[r]
+            m.submodules[f"row_{r}"] = row = Shared("ws_row", shared)
             m.d.comb += [
                 skew.i.flags.eq(Cat(beat.swap, beat.load)),
                 skew.i.payload.a.eq(activations[r]),
                 skew.i.payload.w.eq(weights.w[r]),
-                unpack_a.i.eq(skew.o.payload.a),
-                unpack_w.i.eq(skew.o.payload.w),
+                Cat(row.swap, row.load).eq(skew.o.flags),
+                row.a.eq(skew.o.payload.a),
+                row.w.eq(skew.o.payload.w),
+                *(c.eq(above) for c, above in zip(row.c, sums)),
             ]
-            flags = Signal(2, name=f"flags_{r}")
-            a = Signal(cell.operand_shape, name=f"a_{r}", reset_less=True)
-            w = Signal(cell.operand_shape, name=f"w_{r}", reset_less=True)
-            m.d.sync += [flags.eq(skew.o.flags), a.eq(unpack_a.o), w.eq(unpack_w.o)]
-            m.d.comb += [Cat(row.swap, row.load).eq(flags), row.a.eq(a), row.w.eq(w)]
+            sums = row.y
+        m.d.comb += [column.y.eq(y) for column, y in zip(columns, sums)]
 
         # Tops of the columns.
         m.submodules.unpack_bias = unpack_bias = cell.unpack_sum()
@@ -145,13 +156,12 @@ class WeightStationaryArray(wiring.Component):
             top.i.flags.eq(Cat(beat.swap, beat.load, beat.beat)),
             top.i.payload.first.eq(beat.first),
             top.i.payload.bias.eq(unpack_bias.o),
-            sums.top.swap.eq(swap),
-            sums.top.load.eq(load),
-            sums.top.first.eq(top.o.payload.first),
-            sums.top.address.eq(pop_address),
-            sums.top.bias.eq(top.o.payload.bias),
+            columns[0].top_i.swap.eq(swap),
+            columns[0].top_i.load.eq(load),
+            columns[0].top_i.first.eq(top.o.payload.first),
+            columns[0].top_i.address.eq(pop_address),
+            columns[0].top_i.bias.eq(top.o.payload.bias),
         ]
-        m.d.comb += [top_of_column.eq(c) for top_of_column, c in zip(mesh.c, sums.c)]
 
         # Bottoms: a sum is an accumulator again, or a result.
         m.submodules.bottom = bottom = DelayLine(2, unsigned(1), self._bottom_delay - 1)
@@ -162,8 +172,8 @@ class WeightStationaryArray(wiring.Component):
         m.d.comb += [
             bottom.i.flags.eq(Cat(beat.beat & ~beat.last, beat.beat & beat.last)),
             bottom.i.payload.eq(beat.relu),
-            sums.bottom.push.eq(push),
-            sums.bottom.address.eq(push_address),
+            columns[0].bottom_i.push.eq(push),
+            columns[0].bottom_i.address.eq(push_address),
             sequencer.pushed.eq(push),
         ]
         m.submodules.emit = packing = DelayLine(1, unsigned(1), self._pack_latency)
@@ -173,11 +183,4 @@ class WeightStationaryArray(wiring.Component):
             results.write.eq(packing.o.flags),
             results.relu.eq(packing.o.payload),
         ]
-        for c in range(config.cols):
-            m.submodules[f"pack_{c}"] = pack = cell.pack_sum(self.result)
-            m.d.comb += [
-                pack.i.eq(mesh.y[c]),
-                sums.y[c].eq(mesh.y[c]),
-                results.values[c].eq(pack.o),
-            ]
         return m

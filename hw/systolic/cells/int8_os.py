@@ -84,16 +84,18 @@ class Int8OutputStationary(OutputStationaryCell):
 
 
 class Int8Column(wiring.Component):
-    """The sums at the top of a column are results as they are. Latency: 0 cycles."""
+    """The sums at the top of a column are results as they are. Latency: 1 cycle."""
 
-    latency = 0
+    latency = 1
 
     def __init__(self):
         super().__init__({"row": In(1), "chain": In(INT32.shape), "value": Out(INT32.width)})
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.value.eq(self.chain)
+        value = Signal.like(self.value, reset_less=True)
+        m.d.sync += value.eq(self.chain)
+        m.d.comb += self.value.eq(value)
         return m
 
 

