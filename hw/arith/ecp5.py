@@ -6,15 +6,11 @@ _PORT_BITS = 18
 
 
 def ecp5_multiplier(a_width: int, b_width: int, signed: bool) -> str:
-    """Verilog of :class:`hw.arith.multiply.IntegerMultiply` as one MULT18X18D, to be ``techmap``-ed.
+    """:class:`hw.arith.multiply.IntegerMultiply` as one MULT18X18D, in Verilog.
 
-    The module is called ``dsp_<a_width>x<b_width>_<u or s>``, as the instances are. With Yosys::
-
-        chtype -set \\dsp_8x8_u t:*.dsp_8x8_u
-        techmap -map dsp_8x8_u.v
-
-    between ``hierarchy`` and ``synth_ecp5``. It registers inputs and output in the block, without
-    reset: latency 2, as the behavioural module. Widths are 1 to 18 bits.
+    The module is ``dsp_<a_width>x<b_width>_<u or s>`` with the ports ``clk``, ``a``, ``b`` and
+    ``p``. It registers inputs and output in the block, without reset: latency 2, as the module it
+    replaces in synthesis. Widths are 1 to 18 bits.
     """
     for name, width in (("a_width", a_width), ("b_width", b_width)):
         if width not in range(1, _PORT_BITS + 1):

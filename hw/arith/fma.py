@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.multiply import IntegerMultiply, product_flags
 from hw.arith.operand import OperandLayout, UnpackOperand
-from hw.arith.sum import PackSum, SumKind, SumLayout, SumReader, UnpackSum
+from hw.arith.sum import PackSum, SumLayout, SumReader, UnpackSum
 from hw.formats import BFLOAT16, FLOAT32, FloatFormat
 
 __all__ = ["MultiplyAdd", "FusedMultiplyAdd"]
@@ -52,23 +52,14 @@ class MultiplyAdd(wiring.Component):
             "c": In(SumLayout(sum)),
             "y": Out(SumLayout(sum)),
         })
-        self._product_width = 2 * (operand.fraction + 1)
-        # Bits of the aligned addends after the point. Where d, the distance of the exponents, is
-        # at most 1 (2, if the product is the larger), any number of leading bits can cancel and no
-        # bit may be lost; beyond that at most two cancel, and the bit after the last one decides.
-        self._after_point = max(sum.fraction + 3, self._product_width)
-        self._bias = (1 << sum.exponent) - (1 << operand.exponent) + 1
-        lowest  = 2 + self._bias - self._after_point
-        highest = 2 * (operand.max_exponent + operand.bias) + self._bias + 2
-        limits  = range(-2 << sum.exponent, 2 << sum.exponent)
-        if sum.exponent < operand.exponent or lowest not in limits or highest not in limits:
-            raise ValueError(f"sum must have more exponent bits than {sum.exponent} to add products"
-                             f" of {operand.name!r}")
+        _check(operand, sum)
 
     def elaborate(self, platform):
         m = Module()
         operand, sum = self.operand, self.sum
-        product_width, after_point = self._product_width, self._after_point
+        product_width = _product_width(operand)
+        after_point   = _after_point(operand, sum)
+        bias          = _product_bias(operand, sum)
         reg = _Registers(m)
 
         # Stages 1 and 2: multiply. The product is p * 2**(1 - product_width), from 1/2 to 2, times
@@ -88,9 +79,8 @@ class MultiplyAdd(wiring.Component):
         s2_sign     = reg("s2_sign", s1_sign)
         s2_infinity = reg("s2_infinity", s1_infinity)
         s2_nan      = reg("s2_nan", s1_nan)
-        s2_zero     = reg("s2_zero", s1_zero)
         # A zero product is smaller than any other addend.
-        s2_exponent = reg("s2_exponent", (s1_exponent + (self._bias - 1))[:sum.exponent + 1],
+        s2_exponent = reg("s2_exponent", (s1_exponent + (bias - 1))[:sum.exponent + 1],
                           clear=s1_zero)
 
         # Stage 3: distance of the exponents. Both addends take the sign of an infinity.
@@ -100,7 +90,6 @@ class MultiplyAdd(wiring.Component):
         m.d.sync += s3_distance.eq(self.c.exponent - s2_exponent)
         s3_product  = reg("s3_product", s2_product)
         s3_product_exponent = reg("s3_product_exponent", s2_exponent)
-        s3_product_zero = reg("s3_product_zero", s2_zero)
         s3_addend   = reg("s3_addend", self.c.fraction, clear=c.zero)
         s3_addend_exponent = reg("s3_addend_exponent", self.c.exponent)
         s3_addend_zero = reg("s3_addend_zero", c.zero)
@@ -191,6 +180,7 @@ class MultiplyAdd(wiring.Component):
         s10_change   = reg("s10_change", _one_minus(zeros, sum.exponent + 2))
         s10_exponent = reg("s10_exponent", s9_exponent)
         s10_sign     = reg("s10_sign", (s9_sign ^ s9_negative) & (nonzero | ~s9_subtract))
+        # NUMBER, ZERO, INFINITY or NAN, bit by bit.
         s10_kind     = reg("s10_kind", Cat(s9_nan | ~nonzero & ~s9_infinity, s9_nan | s9_infinity))
 
         # Stage 11: round. A carry out of the fraction moves on into the exponent, to which the
@@ -206,6 +196,36 @@ class MultiplyAdd(wiring.Component):
             self.y.kind.eq(s11_kind),
         ]
         return m
+
+
+def _product_width(operand):
+    """Bits of the product of two significands."""
+    return 2 * (operand.fraction + 1)
+
+
+def _product_bias(operand, sum):
+    """What brings the sum of two operands' exponents to the scale of :class:`SumLayout`."""
+    return (1 << sum.exponent) - (1 << operand.exponent) + 1
+
+
+def _after_point(operand, sum):
+    """Bits of the aligned addends after the point.
+
+    Where the distance of the exponents is at most 1 (2, if the product is the larger), any number
+    of leading bits can cancel, and no bit may be lost. Beyond that at most two cancel, and one bit
+    after the last of the result decides, together with whether anything was lost.
+    """
+    return max(sum.fraction + 3, _product_width(operand))
+
+
+def _check(operand, sum):
+    """Whether every exponent that comes up fits into :class:`SumLayout`."""
+    lowest  = 2 + _product_bias(operand, sum) - _after_point(operand, sum)
+    highest = 2 * (operand.max_exponent + operand.bias) + _product_bias(operand, sum) + 2
+    limits  = range(-2 << sum.exponent, 2 << sum.exponent)
+    if sum.exponent < operand.exponent or lowest not in limits or highest not in limits:
+        raise ValueError(f"sum must have more than {sum.exponent} bits of exponent "
+                         f"for products of {operand.name!r}")
 
 
 class _Registers:
@@ -230,7 +250,7 @@ class _Registers:
 
 
 def _shift_right(value, lost, amount, levels):
-    """``value >> amount`` as far as the bits ``levels`` of ``amount`` say, and whether ones are lost."""
+    """``value`` shifted by the bits ``levels`` of ``amount``, and whether ones were lost, or are."""
     for level in reversed(levels):
         distance, enable = 1 << level, amount[level]
         lost  = lost | enable & value[:distance].any()
@@ -253,7 +273,7 @@ def _normalise(value, fill, levels):
 
 
 def _one_minus(bits, width):
-    """``1 - bits`` in ``width`` bits, as gates: for a few bits they are fewer than a carry chain."""
+    """``1 - bits`` in ``width`` bits, as gates: fewer than a carry chain takes for a few bits."""
     result, carry = [~bits[0]], Const(1)
     for bit in bits[1:]:
         result.append(~bit ^ carry)
@@ -285,7 +305,7 @@ class FusedMultiplyAdd(wiring.Component):
     def __init__(self, operand: FloatFormat = BFLOAT16, sum: FloatFormat = FLOAT32):
         self.operand = operand
         self.sum     = sum
-        self._core   = MultiplyAdd(operand, sum)
+        _check(operand, sum)
         super().__init__({
             "a": In(operand.layout),
             "b": In(operand.layout),
@@ -295,7 +315,7 @@ class FusedMultiplyAdd(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.core = core = self._core
+        m.submodules.core = core = MultiplyAdd(self.operand, self.sum)
         m.submodules.unpack_a = unpack_a = UnpackOperand(self.operand)
         m.submodules.unpack_b = unpack_b = UnpackOperand(self.operand)
         m.submodules.unpack_c = unpack_c = UnpackSum(self.sum)

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.arith.operand import OperandLayout, UnpackOperand
+from hw.arith.operand import UnpackOperand
 from hw.formats import BFLOAT16, FLOAT32, FloatFormat
 
 __all__ = ["IntegerMultiply", "FloatMultiply", "product_flags"]
@@ -170,9 +170,11 @@ class FloatMultiply(wiring.Component):
             below = width - 1 - product.fraction
             kept, half = s3_fraction[below:], s3_fraction[below - 1]
             up = half & (s3_fraction[:below - 1].any() | kept[0])
-            rounded = Signal(Shape(product.fraction + len(exponent), exponent.shape().signed))
-            m.d.comb += rounded.eq(Cat(kept, s3_exponent).as_signed() + up
-                                   if exponent.shape().signed else Cat(kept, s3_exponent) + up)
+            packed = Cat(kept, s3_exponent)
+            if exponent.shape().signed:
+                packed = packed.as_signed()
+            rounded = Signal.like(packed)
+            m.d.comb += rounded.eq(packed + up)
             y_fraction = rounded[:product.fraction]
             y_exponent = rounded[product.fraction:]
             if exponent.shape().signed:

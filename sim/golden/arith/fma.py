@@ -3,10 +3,12 @@
 import numpy as np
 
 from hw.formats import BFLOAT16, FLOAT32, FloatFormat
-from sim.golden.arith.convert import flush, round_to
-from sim.golden.formats import decode
+from sim.golden.arith.convert import decode_flushed, round_to
+from sim.golden.formats import storage
 
 __all__ = ["fma"]
+
+_BLOCK = 1 << 14  # rows whose intermediate arrays stay in the processor's cache
 
 
 def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray,
@@ -24,10 +26,16 @@ def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray,
     if 2 * (operand.fraction + 1) > 53 or sum.fraction > 50 or max(
             operand.exponent, sum.exponent) > 9:
         raise ValueError(f"{operand.name} and {sum.name} are too wide for float64 to be exact")
-    with np.errstate(invalid="ignore"):
-        product = flush(decode(a, operand), operand) * flush(decode(b, operand), operand)
-        addend = flush(decode(c, sum), sum)
-        return round_to(_add_to_odd(product, addend), sum)
+    a, b, c = np.broadcast_arrays(a, b, c)
+    shape, a, b, c = a.shape, a.ravel(), b.ravel(), c.ravel()
+    result = np.empty(a.size, storage(sum))
+    for start in range(0, a.size, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        with np.errstate(invalid="ignore"):  # infinity - infinity is NaN, rightly
+            product = decode_flushed(a[part], operand) * decode_flushed(b[part], operand)
+            exact = _add_to_odd(product, decode_flushed(c[part], sum))
+        result[part] = round_to(exact, sum)
+    return result.reshape(shape)
 
 
 def _add_to_odd(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -3,8 +3,7 @@
 import numpy as np
 
 from hw.formats import BFLOAT16, FLOAT32, FloatFormat
-from sim.golden.arith.convert import flush, round_to
-from sim.golden.formats import decode
+from sim.golden.arith.convert import decode_flushed, round_to
 
 __all__ = ["multiply"]
 
@@ -19,5 +18,5 @@ def multiply(a: np.ndarray, b: np.ndarray, operand: FloatFormat = BFLOAT16,
     if operand.fraction > 25 or operand.exponent > 9:
         raise ValueError(f"{operand.name} is too wide for float64 to be exact")
     with np.errstate(invalid="ignore"):
-        exact = flush(decode(a, operand), operand) * flush(decode(b, operand), operand)
+        exact = decode_flushed(a, operand) * decode_flushed(b, operand)
     return round_to(exact, product)
