@@ -56,7 +56,7 @@ ACC_RANGE if any `p` that is read is at or beyond the depth; then BUS_ERROR as i
 Strictly sequential: a micro-operation sees what the one before it wrote, in accumulators.
 Sums wrap at 32 bits. An empty range executes nothing. Indices do not wrap: the first
 micro-operation that has one at or beyond the depth is an error: UOP_RANGE (`k`), else ACC_RANGE
-(`a`), else INP_RANGE (`b`), else WGT_RANGE (`c`). With `reset_reg` only `k` and `a` are checked."""),
+(`a`), else INP_RANGE (`b`), else WGT_RANGE (`c`). `reset_reg` leaves `k` and `a` to check."""),
     Opcode.DEPTHWISE: (_LOOPS + """\
     r = uop[k].wgt_idx + i*wgt_factor_out + j*wgt_factor_in
     for n in 0 .. BATCH-1, for o in 0 .. BLOCK-1:

@@ -1,0 +1,409 @@
+"""LOAD: reads rows of elements from DRAM, and writes them with their padding to a scratchpad."""
+
+from dataclasses import dataclass
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.bus.axi import Burst, ReadBeat, RowReader
+from hw.memory import LaneWrite
+from hw.vta.config import VtaConfig
+from hw.vta.isa import Fault, Isa, Memory, Opcode
+
+__all__ = ["Transfer", "LoadCommand", "LoadDone", "LoadRange", "Loader", "write_lanes"]
+
+_LANE_BITS = {"uop": 32, "wgt": 8, "inp": 8, "acc": 32}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How elements of one memory type lie in the beats of the bus; all are powers of two."""
+
+    element_bytes: int
+    beats: int      # of one element
+    elements: int   # of one beat
+
+    @classmethod
+    def of(cls, config: VtaConfig, memory: Memory) -> "Transfer":
+        size, beat = config.element_bytes(memory.dram_element), config.bus_width // 8
+        return cls(size, max(1, size // beat), max(1, beat // size))
+
+
+def write_lanes(config: VtaConfig, scratchpad: str) -> LaneWrite:
+    """The port through which a :class:`Loader` fills ``scratchpad``."""
+    transfers = [Transfer.of(config, kind) for kind in Memory
+                 if kind.scratchpad == scratchpad and kind != Memory.OUT]
+    return LaneWrite(width=_element_bits(config, scratchpad), depth=config.depth(scratchpad),
+                     lanes=max(transfer.elements for transfer in transfers),
+                     chunks=max(transfer.beats for transfer in transfers))
+
+
+def _element_bits(config, scratchpad):
+    return 8 * config.element_bytes(scratchpad)
+
+
+class LoadCommand(data.StructLayout):
+    """An instruction on its way through the loader; ``cookie`` comes back with its completion.
+
+    With ``skip`` it only passes through, in order, and brings ``fault`` back.
+    """
+
+    def __init__(self, cookie: int):
+        super().__init__({"word": 128, "skip": 1, "fault": Fault, "cookie": cookie})
+
+
+class LoadDone(data.StructLayout):
+    """An instruction has completed; ``fault`` is why it could not, or ``DONE``."""
+
+    def __init__(self, cookie: int):
+        super().__init__({"valid": 1, "fault": Fault, "cookie": cookie})
+
+
+class LoadRange(data.Struct):
+    """Elements ``first`` to ``last`` are what the instruction accepted last writes."""
+
+    valid: 1
+    first: 16
+    last:  16
+
+
+class _Plan(data.StructLayout):
+    """What the writer has to know of an instruction. Runs of padding are counted in elements."""
+
+    def __init__(self, cookie):
+        super().__init__({
+            "memory": Memory, "pad": 8, "position": 16, "x_size": 16, "y_size": 16,
+            "first_pad": 17, "row_pad": 5, "last_pad": 17,
+            "offset": 4, "stride": 4, "skip": 1, "fault": Fault, "cookie": cookie,
+        })
+
+
+class Loader(wiring.Component):
+    """Executes LOAD and LOAD_PAD of the memory types it is made for.
+
+    The next instructions are read from DRAM while one is being written. Before anything is read,
+    the range of the scratchpad and the addresses are checked.
+
+    Parameters
+    ----------
+    config : :class:`VtaConfig`
+    memories : tuple of :class:`Memory`
+    cookie : :class:`int`
+        Bits of the label of an instruction.
+
+    Members
+    -------
+    i : ``In(stream.Signature(LoadCommand(cookie)))``
+    base_<memory> : ``In(address_width)``
+        Byte address of element 0; a multiple of the bytes of a beat.
+    range : ``Out(LoadRange)``
+        ``valid`` for one cycle for each instruction without ``skip``, before it writes.
+    head : ``Out(cookie)``
+    go : ``In(1)``
+        The instruction with the label ``head`` may write.
+    write_<scratchpad> : ``Out(LaneWrite(...))``
+    done : ``Out(LoadDone(cookie))``
+        In the cycle of the last write; in order.
+    busy : ``Out(1)``
+    starved : ``Out(1)``
+        The writer waits for the bus.
+    ar, r_valid, r_data
+        To :class:`hw.bus.axi.ReadPort`.
+
+    Timing
+    ------
+    One beat per cycle, or the padding of one cycle: as many elements of it as a beat has, at least
+    one. No cycle is lost from row to row, one from instruction to instruction. The first beat is
+    asked for 9 cycles after an instruction was accepted.
+    """
+
+    def __init__(self, config: VtaConfig, memories: tuple[Memory, ...], *, cookie: int):
+        self.config, self.memories, self.cookie = config, memories, cookie
+        self.isa = Isa(config)
+        self.scratchpads = tuple(dict.fromkeys(kind.scratchpad for kind in memories))
+        self.transfers = {kind: Transfer.of(config, kind) for kind in memories}
+        beat_width = config.address_width - exact_log2(config.bus_width // 8)
+        self._reader = RowReader(beat_width=beat_width, count_width=24,
+                                 data_width=config.bus_width, longest=config.burst_beats)
+        super().__init__({
+            "i":       In(stream.Signature(LoadCommand(cookie))),
+            "range":   Out(LoadRange),
+            "head":    Out(cookie),
+            "go":      In(1),
+            "done":    Out(LoadDone(cookie)),
+            "busy":    Out(1),
+            "starved": Out(1),
+            "ar":      Out(stream.Signature(Burst(beat_width=beat_width))),
+            "r_valid": In(1),
+            "r_data":  In(ReadBeat(config.bus_width)),
+            **{f"base_{kind.name.lower()}": In(config.address_width) for kind in memories},
+            **{f"write_{pad}": Out(write_lanes(config, pad)) for pad in self.scratchpads},
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reader = reader = self._reader
+        m.submodules.plans = plans = SyncFIFO(width=_Plan(self.cookie).size, depth=4)
+        wiring.connect(m, wiring.flipped(self.ar), reader.ar)
+        m.d.comb += [reader.r_valid.eq(self.r_valid), reader.r_data.eq(self.r_data)]
+        preparing, writing = Signal(), Signal()
+        self._prepare(m, reader, plans, preparing)
+        self._write(m, reader, plans, writing)
+        m.d.comb += self.busy.eq(preparing | plans.r_rdy | writing)
+        return m
+
+    def _prepare(self, m, reader, plans, busy):
+        """Check an instruction, plan its writes, ask for its rows."""
+        config = self.config
+        command = Signal(LoadCommand(self.cookie))
+        load = data.View(self.isa.layouts[Opcode.LOAD], command.word)
+        padded = data.View(self.isa.layouts[Opcode.LOAD_PAD], command.word)
+        is_padded = Signal()
+        y_size, pad = Signal(16), Signal(8)
+        m.d.comb += [
+            is_padded.eq(load.opcode == Opcode.LOAD_PAD),
+            y_size.eq(Mux(is_padded, padded.y_size, load.y_size)),
+            pad.eq(Mux(is_padded, padded.pad_value, 0)),
+        ]
+        width, height = Signal(17), Signal(17)
+
+        # One multiplier, used in turn: its result is there a cycle after its factors.
+        a, b, product = Signal(17), Signal(17), Signal(34)
+        m.d.sync += product.eq(a * b)
+        top, bottom, end = Signal(17), Signal(17), Signal(35)
+        last_row, outside = Signal(34), Signal()
+
+        # Of each memory type: base, bytes, depth, and how elements lie in beats.
+        base, log_size, depth = Signal(config.address_width), Signal(4), Signal(17)
+        range_fault, log_beats, log_elements = Signal(Fault), Signal(4), Signal(3)
+        with m.Switch(load.memory_type):
+            for kind, transfer in self.transfers.items():
+                with m.Case(kind):
+                    m.d.comb += [
+                        base.eq(getattr(self, f"base_{kind.name.lower()}")),
+                        log_size.eq(exact_log2(transfer.element_bytes)),
+                        depth.eq(config.depth(kind.scratchpad)),
+                        range_fault.eq(Fault[f"{kind.scratchpad.upper()}_RANGE"]),
+                        log_beats.eq(exact_log2(transfer.beats)),
+                        log_elements.eq(exact_log2(transfer.elements)),
+                    ]
+
+        plan = Signal(_Plan(self.cookie))
+        element, rows = Signal(33), Signal(16)
+        byte = Signal(48)
+        log_bus = exact_log2(config.bus_width // 8)
+        in_beat = Signal(4)
+        m.d.comb += [
+            busy.eq(1),
+            plans.w_data.eq(plan),
+            in_beat.eq(element & ((1 << log_elements) - 1)),
+            byte.eq((element << log_size) + base),
+            reader.i.p.beat.eq(byte >> log_bus),
+            reader.i.p.beats.eq(Mux(log_beats != 0, load.x_size << log_beats,
+                                    (load.x_size + in_beat + (1 << log_elements) - 1)
+                                    >> log_elements)),
+        ]
+        with m.FSM(name="prepare"):
+            with m.State("IDLE"):
+                m.d.comb += [self.i.ready.eq(1), busy.eq(0)]
+                m.d.sync += [command.eq(self.i.payload), outside.eq(0)]
+                with m.If(self.i.valid):
+                    m.next = "SIZES"
+            with m.State("SIZES"):
+                m.d.sync += [
+                    width.eq(load.x_pad_0 + load.x_size + load.x_pad_1),
+                    height.eq(load.y_pad_0 + y_size + load.y_pad_1),
+                    element.eq(load.dram_base),
+                    rows.eq(y_size),
+                ]
+                m.next = "TOP"
+            with m.State("TOP"):
+                m.d.comb += [a.eq(width), b.eq(load.y_pad_0)]
+                m.next = "BOTTOM"
+            with m.State("BOTTOM"):
+                m.d.comb += [a.eq(width), b.eq(load.y_pad_1)]
+                m.d.sync += top.eq(product)  # 17 bits: wider only if the range is wrong
+                m.next = "ALL"
+            with m.State("ALL"):
+                m.d.comb += [a.eq(width), b.eq(height)]
+                m.d.sync += bottom.eq(product)
+                m.next = "LAST"
+            with m.State("LAST"):
+                m.d.comb += [a.eq(y_size - 1), b.eq(load.x_stride)]
+                m.d.sync += end.eq(product + load.sram_base)
+                m.next = "END"
+            with m.State("END"):
+                m.d.sync += last_row.eq(product + load.dram_base)
+                m.next = "ADDRESS"
+            with m.State("ADDRESS"):
+                # A row behind the last address is not there.
+                past = ((last_row + load.x_size) << log_size) + base
+                m.d.sync += outside.eq((past > 1 << config.address_width) & (y_size != 0))
+                m.next = "PLAN"
+            with m.State("PLAN"):
+                m.d.comb += plans.w_en.eq(1)
+                with m.If(plans.w_rdy):
+                    with m.If(plan.skip | (rows == 0)):
+                        m.next = "IDLE"
+                    with m.Else():
+                        m.next = "ROWS"
+                    m.d.comb += self.range.valid.eq(~command.skip)
+            with m.State("ROWS"):
+                m.d.comb += reader.i.valid.eq(1)
+                with m.If(reader.i.ready):
+                    m.d.sync += [element.eq(element + load.x_stride), rows.eq(rows - 1)]
+                    with m.If(rows == 1):
+                        m.next = "IDLE"
+
+        too_long = end > depth
+        m.d.comb += [
+            self.range.first.eq(load.sram_base),
+            self.range.last.eq(end - 1),
+            plan.memory.eq(load.memory_type),
+            plan.pad.eq(pad),
+            plan.position.eq(load.sram_base),
+            plan.x_size.eq(load.x_size),
+            plan.y_size.eq(y_size),
+            plan.first_pad.eq(top + Mux(y_size == 0, bottom, load.x_pad_0)),
+            plan.row_pad.eq(load.x_pad_0 + load.x_pad_1),
+            plan.last_pad.eq(bottom + load.x_pad_1),
+            plan.offset.eq(in_beat),
+            plan.stride.eq(load.x_stride),
+            plan.skip.eq(command.skip | too_long | outside),
+            plan.cookie.eq(command.cookie),
+        ]
+        with m.If(command.skip):
+            m.d.comb += plan.fault.eq(command.fault)
+        with m.Elif(too_long):
+            m.d.comb += plan.fault.eq(range_fault)
+        with m.Elif(outside):
+            m.d.comb += plan.fault.eq(Fault.BUS_ERROR)
+
+    def _write(self, m, reader, plans, busy):
+        """Runs of padding and of data, one after the other, each cycle one write."""
+        plan = Signal(_Plan(self.cookie))
+        coming = data.View(_Plan(self.cookie), plans.r_data)
+        is_pad = Signal()
+        position, left, rows = Signal(17), Signal(17), Signal(16)
+        chunk, offset, row_offset = Signal(8), Signal(4), Signal(4)
+        failed = Signal()
+
+        want, fire, last_chunk, count = Signal(), Signal(), Signal(), Signal(6)
+        m.d.comb += [
+            want.eq(busy & (is_pad | reader.o.valid)),
+            self.starved.eq(busy & ~is_pad & ~reader.o.valid),
+            reader.o.ready.eq(fire & ~is_pad),
+        ]
+        with m.Switch(plan.memory):
+            for kind, transfer in self.transfers.items():
+                with m.Case(kind):
+                    self._lanes(m, kind, transfer, reader.o.p.data, plan.pad, is_pad, position,
+                                left, chunk, offset, count, last_chunk, want, fire)
+
+        # What comes after this run; a run of padding may be empty, one of data never is.
+        finished = Signal()
+        ends = fire & last_chunk & (left == count)
+        with m.If(fire):
+            with m.If(last_chunk):
+                m.d.sync += [position.eq(position + count), left.eq(left - count), chunk.eq(0)]
+            with m.Else():
+                m.d.sync += chunk.eq(chunk + 1)
+            with m.If(~is_pad):
+                m.d.sync += offset.eq(0)
+                with m.If(reader.o.p.error):
+                    m.d.sync += failed.eq(1)
+        with m.If(ends):
+            with m.If(~is_pad):
+                m.d.sync += rows.eq(rows - 1)
+                with m.If(rows == 1):
+                    m.d.sync += [left.eq(plan.last_pad), is_pad.eq(1)]
+                    m.d.comb += finished.eq(plan.last_pad == 0)
+                with m.Elif(plan.row_pad != 0):
+                    m.d.sync += [left.eq(plan.row_pad), is_pad.eq(1)]
+                with m.Else():
+                    self._begin_row(m, plan, left, is_pad, offset, row_offset)
+            with m.Elif(rows != 0):
+                self._begin_row(m, plan, left, is_pad, offset, row_offset)
+            with m.Else():
+                m.d.comb += finished.eq(1)
+
+        m.d.comb += [
+            self.head.eq(coming.cookie),
+            self.done.cookie.eq(plan.cookie),
+            self.done.valid.eq(finished),
+            self.done.fault.eq(Mux(failed | (reader.o.p.error & ~is_pad), Fault.BUS_ERROR,
+                                   Fault.DONE)),
+        ]
+        with m.If(finished):
+            m.d.sync += [busy.eq(0), failed.eq(0)]
+        nothing = (coming.y_size == 0) & (coming.first_pad == 0)
+        with m.If(~busy & plans.r_rdy & self.go):
+            m.d.comb += plans.r_en.eq(1)
+            m.d.sync += [plan.eq(coming), position.eq(coming.position), chunk.eq(0)]
+            with m.If(coming.skip | nothing):
+                m.d.comb += [
+                    self.done.valid.eq(1), self.done.cookie.eq(coming.cookie),
+                    self.done.fault.eq(coming.fault),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    busy.eq(1),
+                    rows.eq(coming.y_size),
+                    is_pad.eq(coming.first_pad != 0),
+                    left.eq(Mux(coming.first_pad != 0, coming.first_pad, coming.x_size)),
+                    offset.eq(coming.offset),
+                    row_offset.eq(coming.offset + Mux(coming.first_pad != 0, 0, coming.stride)),
+                ]
+
+    def _begin_row(self, m, plan, left, is_pad, offset, row_offset):
+        m.d.sync += [
+            is_pad.eq(0), left.eq(plan.x_size), offset.eq(row_offset),
+            row_offset.eq(row_offset + plan.stride),
+        ]
+
+    def _lanes(self, m, kind, transfer, beat, pad, is_pad, position, left, chunk, offset, count,
+               last_chunk, want, fire):
+        """One write of memory type ``kind``."""
+        port = getattr(self, f"write_{kind.scratchpad}")
+        lanes, chunks, width = len(port.data), len(port.mask), len(port.data[0])
+        bits = _LANE_BITS[kind.scratchpad]
+        m.d.comb += [
+            port.valid.eq(want),
+            fire.eq(want & port.ready),
+            port.address.eq(position),
+        ]
+        pads = Cat(pad.as_signed()[k] if k < 8 else pad[7] for k in range(bits))
+        pad_data = Cat(*[pads] * (width // bits))
+        # The elements of a beat, each with all lanes; a part of an element is repeated.
+        raw = 8 * transfer.element_bytes // transfer.beats
+        parts = [beat[k * raw:(k + 1) * raw] for k in range(transfer.elements)]
+        if kind == Memory.ACC_8BIT:
+            parts = [Cat(*(Cat(part[8 * k:8 * k + 8], part[8 * k + 7].replicate(24))
+                           for k in range(raw // 8))) for part in parts]
+        elements = [Cat(*[part] * (width // len(part))) for part in parts]
+        per_beat = transfer.elements
+        within = chunk[:exact_log2(transfer.beats)] if transfer.beats > 1 else Const(0, 1)
+        for lane in range(lanes):
+            m.d.comb += port.data[lane].eq(Mux(is_pad, pad_data, elements[lane % per_beat]))
+        with m.If(is_pad):
+            m.d.comb += [
+                count.eq(Mux(left < lanes, left, lanes)),
+                port.mask.eq(-1), port.offset.eq(0), last_chunk.eq(1),
+            ]
+        with m.Else():
+            start = offset[:exact_log2(per_beat)] if per_beat > 1 else 0
+            room = Signal(range(per_beat + 1), name=f"room_{kind.name.lower()}")
+            m.d.comb += [
+                room.eq(per_beat - start),
+                count.eq(Mux(left < room, left, room)),
+                port.offset.eq(start),
+                last_chunk.eq(within == transfer.beats - 1),
+            ]
+            covers = chunks // transfer.beats
+            for k in range(transfer.beats):
+                with m.If(within == k):
+                    m.d.comb += port.mask[k * covers:(k + 1) * covers].eq(-1)
+        m.d.comb += port.count.eq(count)
