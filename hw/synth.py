@@ -160,6 +160,7 @@ endmodule
 
 def front_end(text: str, top: str, target: str) -> tuple[dict[str, str], list[str]]:
     """Files (names and texts), and the Yosys commands that read and prepare them for ``target``."""
+    target_named(target)
     check_top(text, top)
     files = {"design.v": text}
     commands = ["read_verilog -sv design.v", f"hierarchy -check -top {top}"]
@@ -179,13 +180,6 @@ def check_top(text: str, top: str) -> None:
         raise ValueError(f"top must be a module of the Verilog text, not {top!r}")
 
 
-def count_cells(path: Path, top: str) -> Counter[str]:
-    """Cells by type of the module ``top`` in a netlist that Yosys wrote as JSON."""
-    modules = json.loads(path.read_text())["modules"]
-    return Counter(cell["type"] for cell in modules[top]["cells"].values()
-                   if cell["type"] != "$scopeinfo")
-
-
 def synthesise(text: str, top: str, target: str, *, timeout: float | None = None) -> Report:
     """Figures of the module ``top`` of the Verilog ``text`` on ``target``.
 
@@ -198,16 +192,17 @@ def synthesise(text: str, top: str, target: str, *, timeout: float | None = None
     ToolError
         Yosys is missing, refuses the design, or takes longer than ``timeout`` seconds.
     """
-    return Report.from_json((synthesised_dir(text, top, target, timeout=timeout)
-                             / "report.json").read_text())
+    folder = synthesised_dir(text, top, target, timeout=timeout)
+    cells = Counter(json.loads((folder / "cells.json").read_text()))
+    return Report(target, top, **target_named(target).figures(cells), cells=cells,
+                  tool=yosys_version())
 
 
 def synthesised_dir(text: str, top: str, target: str, *, timeout: float | None = None) -> Path:
-    """Folder with ``report.json``, ``netlist.v`` (cells of the family) and ``synth.log``."""
-    family, tool = target_named(target), yosys_version()
+    """Folder with ``cells.json``, ``netlist.v`` (cells of the family) and ``synth.log``."""
     files, commands = front_end(text, top, target)
     commands += [
-        f"{family.command} -top {top}",
+        f"{target_named(target).command} -top {top}",
         "write_json netlist.json",
         "write_verilog -noattr netlist.v",
     ]
@@ -215,9 +210,14 @@ def synthesised_dir(text: str, top: str, target: str, *, timeout: float | None =
     def make(folder):
         write_files(folder, files)
         run_yosys(folder, commands, script="synth.ys", timeout=timeout)
-        cells = count_cells(folder / "netlist.json", top)
-        report = Report(target, top, **family.figures(cells), cells=cells, tool=tool)
-        (folder / "report.json").write_text(report.to_json())
+        (folder / "cells.json").write_text(json.dumps(_cells(folder / "netlist.json", top)))
         (folder / "netlist.json").unlink()  # large, and netlist.v says the same
 
-    return cached_dir("synth", sorted(files.items()), commands, tool, make=make)
+    return cached_dir("synth", sorted(files.items()), commands, yosys_version(), make=make)
+
+
+def _cells(path: Path, top: str) -> Counter[str]:
+    """Cells by type of the module ``top`` in a netlist that Yosys wrote as JSON."""
+    modules = json.loads(path.read_text())["modules"]
+    return Counter(cell["type"] for cell in modules[top]["cells"].values()
+                   if cell["type"] != "$scopeinfo")

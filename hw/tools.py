@@ -28,7 +28,7 @@ def require(module: str, package: str, extra: str) -> str:
 
 
 # The line that says what went wrong: the first that a tool itself calls an error.
-_ERROR = re.compile(r"^\s*(?:%?ERROR|%Error\S*|error|fatal error|terminate called)\b[:\s]*(.*)",
+_ERROR = re.compile(r"^(?:\S+:\d+: )?(?:ERROR|%Error|error|fatal error|terminate called)\b.*",
                     re.MULTILINE)
 
 
