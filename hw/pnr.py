@@ -50,8 +50,8 @@ class Run:
 class Placement:
     """Place and route of one design, for several seeds.
 
-    ``utilisation`` has (used, available) by kind of cell. It includes the scan chains, which take
-    ``harness_ff`` registers; :func:`hw.synth.synthesise` counts the design alone.
+    ``utilisation`` has (used, available) by kind of cell, the scan chains included;
+    :func:`hw.synth.synthesise` counts the design alone.
     """
 
     device: str
@@ -59,7 +59,6 @@ class Placement:
     package: str
     runs: tuple[Run, ...]
     utilisation: dict[str, tuple[int, int]]
-    harness_ff: int
     tool: str
 
     @property
@@ -90,8 +89,8 @@ def _nextpnr() -> tuple[list[str], str]:
 
 # The scan chain ---------------------------------------------------------------------------------
 
-def _harness(ports: dict, top: str, clock: str) -> tuple[str, int]:
-    """Verilog of the module ``scan_harness`` around ``top``, and how many registers it has."""
+def _harness(ports: dict, top: str, clock: str) -> str:
+    """Verilog of the module ``scan_harness`` around ``top``."""
     if ports.get(clock, {}).get("direction") != "input":
         raise ValueError(f"clock must be an input of {top} "
                          f"({', '.join(n for n, p in ports.items() if p['direction'] == 'input')}),"
@@ -123,11 +122,11 @@ module scan_harness(input clk, input scan_in, input load, output reg scan_out);
   end
   \\{top} dut ({", ".join(pins)});
 endmodule
-""", 2 * ins + 2 * outs + 1
+"""
 
 
 def _synthesise(text: str, top: str, clock: str) -> Path:
-    """Folder with ``netlist.json`` of the design within its harness, and ``harness.json``."""
+    """``netlist.json`` of the design within its harness."""
     files, commands = front_end(text, top, "ecp5")
     family = f"{TARGETS['ecp5'].command} -top scan_harness"
     form = _harness({clock: {"direction": "input", "bits": [2]}}, "top", clock)
@@ -137,15 +136,13 @@ def _synthesise(text: str, top: str, clock: str) -> Path:
         run_yosys(folder, [*commands, "proc", "opt_clean", "write_json ports.json"],
                   script="ports.ys")
         modules = json.loads((folder / "ports.json").read_text())["modules"]
-        harness, registers = _harness(modules[top]["ports"], top, clock)
-        (folder / "harness.v").write_text(harness)
-        (folder / "harness.json").write_text(json.dumps({"ff": registers}))
+        (folder / "harness.v").write_text(_harness(modules[top]["ports"], top, clock))
         run_yosys(folder, [*commands, "read_verilog -sv harness.v", "hierarchy -top scan_harness",
                            family, "write_json netlist.json"], script="synth.ys")
         (folder / "ports.json").unlink()
 
     return cached_dir("scan", sorted(files.items()), commands, family, clock, form,
-                      yosys_version(), make=make)
+                      yosys_version(), make=make) / "netlist.json"
 
 
 # Place and route --------------------------------------------------------------------------------
@@ -208,8 +205,7 @@ def place_and_route(text: str, top: str, seeds: Iterable[int] = SEEDS, freq: flo
     if speed not in (6, 7, 8):
         raise ValueError(f"speed must be 6, 7 or 8, not {speed!r}")
     command, version = _nextpnr()
-    scan = _synthesise(text, top, clock)
-    netlist = (scan / "netlist.json").read_bytes()
+    netlist = _synthesise(text, top, clock).read_bytes()
     # The first call compiles the WebAssembly of the tool, which two seeds would do twice.
     cached_dir("nextpnr", version, make=lambda folder: run(
         "nextpnr-ecp5", [*command, "--version"], folder=folder, log="nextpnr.log"))
@@ -240,5 +236,4 @@ def place_and_route(text: str, top: str, seeds: Iterable[int] = SEEDS, freq: flo
             raise
     return Placement(
         device, speed, package, tuple(run for run, _ in results), utilisation=results[0][1],
-        harness_ff=json.loads((scan / "harness.json").read_text())["ff"],
         tool=f"{yosys_version()}, {version}")

@@ -79,7 +79,7 @@ def test_json():
     assert json.loads(report.to_json())["cells"] == {"CCU2C": 5, "TRELLIS_FF": 9}
 
 
-# The ladder's last rung ---------------------------------------------------------------------------
+# The ladder's last rung -------------------------------------------------------------------------
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_netlist_computes_as_the_model(target):
@@ -137,7 +137,7 @@ def test_multiplier_model():
         np.testing.assert_array_equal(got, exact_a * exact_b & (1 << 36) - 1)
 
 
-# What is wrong --------------------------------------------------------------------------------------
+# What is wrong ----------------------------------------------------------------------------------
 
 def test_unknown_target():
     with pytest.raises(ValueError, match="^target must be one of ecp5, ice40, xc7, not 'ecp6'$"):
@@ -155,8 +155,8 @@ def test_bare_multiplier():
 
 
 def test_wrong_verilog():
-    with pytest.raises(ToolError, match=r"^yosys failed: design.v:3: ERROR: syntax error, unexpected"
-                                        r" ';' \(log: \S+/synth\.log\)$"):
+    with pytest.raises(ToolError, match="^yosys failed: design.v:3: ERROR: syntax error, "
+                                        r"unexpected ';' \(log: \S+/synth\.log\)$"):
         synthesise(ADD.replace("a + b", "a +"), "add", "ecp5")
 
 

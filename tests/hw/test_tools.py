@@ -55,7 +55,8 @@ def test_signal(tmp_path):
 
 def test_missing_package(monkeypatch):
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ToolError, match=r"^pyosys is not installed: pip install 'npugen\[synth\]'$"):
+    with pytest.raises(ToolError, match="^pyosys is not installed: "
+                                        r"pip install 'npugen\[synth\]'$"):
         require("pyosys", "pyosys", "synth")
 
 

@@ -1,0 +1,295 @@
+"""Does the test bite? Small injuries to a circuit, each of which its test ought to notice.
+
+Yosys picks the injuries (a bit inverted, stuck, or mixed up with its neighbour, at the pin of a
+cell) and builds all of them into one netlist, where the input ``mutsel`` chooses one; 0 is the
+circuit as it should be. So one native simulator serves for all of them.
+
+An injury that the test lets pass is a *survivor*. Some survivors compute the same as before (a
+stuck bit that was constant anyway); those are found by proof and do not count. The rest shows what
+the test does not look at::
+
+    python -m sim.mutate             # every design, a JSON line each
+    python -m sim.mutate fma -n 500  # one of them, with more injuries
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+
+from hw.cache import cached_dir
+from hw.tools import ToolError, run_yosys, yosys_version
+from sim.verilated import Engine, StreamError
+
+__all__ = ["SELECT", "Mutation", "Survivor", "Outcome", "MutantEngine", "mutants", "survivors"]
+
+SELECT = "mutsel"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One injury. ``sources`` are the lines of the description that the cell comes from."""
+
+    index: int
+    mode: str
+    cell: str
+    port: str
+    bit: int
+    wire: str
+    sources: tuple[str, ...]
+
+    def __str__(self):
+        place = f" ({self.wire})" if self.wire else ""
+        return f"{self.mode} at {self.cell}.{self.port}[{self.bit}]{place}: " \
+               f"{', '.join(self.sources) or 'no source line'}"
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """An injury that the test let pass.
+
+    ``verdict`` is one of
+
+    - ``equivalent``: proved, by induction, to give the same outputs as the whole circuit;
+    - ``bounded``: the same outputs in the first cycles after power-up, whatever the inputs;
+      ``detail`` says in how many;
+    - ``different``: some inputs tell it from the whole circuit; ``detail`` has them;
+    - ``unknown``: no proof in time.
+    """
+
+    mutation: Mutation
+    verdict: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of :func:`survivors`; ``caught`` of ``total`` injuries made the test fail."""
+
+    name: str
+    seed: int
+    total: int
+    caught: int
+    survivors: tuple[Survivor, ...]
+
+    @property
+    def equivalent(self) -> int:
+        return sum(survivor.verdict == "equivalent" for survivor in self.survivors)
+
+    @property
+    def score(self) -> float:
+        """Share of the injuries caught, of those that are not proved to be none."""
+        return self.caught / max(1, self.total - self.equivalent)
+
+    def to_json(self) -> str:
+        return json.dumps({
+            "name": self.name, "seed": self.seed, "total": self.total, "caught": self.caught,
+            "equivalent": self.equivalent, "score": round(self.score, 4),
+            "survivors": [asdict(s) | {"mutation": str(s.mutation)} for s in self.survivors],
+        })
+
+
+# Making mutants ---------------------------------------------------------------------------------
+
+_ROOT = Path(__file__).resolve().parents[1]
+_CLOCK_PORTS = {"CLK", "RD_CLK", "WR_CLK"}  # an inverted clock is no injury of the logic
+_SPARE = 1.3  # more candidates than asked for, because those at clocks are left out
+
+
+def _parse(line: str, index: int) -> Mutation:
+    options = re.findall(r"-(mode|cell|port|portbit|wire|wirebit|src) (\S+)", line)
+    named = dict(options)
+    wire = f"{named['wire']}[{named['wirebit']}]" if "wire" in named else ""
+    sources = tuple(sorted({_shorten(value) for key, value in options if key == "src"}))
+    return Mutation(index, named["mode"], named["cell"].removeprefix("\\"), named["port"],
+                    int(named["portbit"]), wire.removeprefix("\\"), sources)
+
+
+def _shorten(source: str) -> str:
+    source = source.removeprefix(f"{_ROOT}/")
+    return source.split("/site-packages/")[-1]
+
+
+def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
+            name: str = "top") -> tuple[Path, tuple[Mutation, ...]]:
+    """Folder with ``mutants.v`` and ``mutants.il``, and what mutation each value of ``mutsel`` is.
+
+    Parameters
+    ----------
+    design : :class:`wiring.Component` or :class:`str`
+        A component, or the Verilog text of a module ``name``. Survivors of a component are listed
+        with its source lines.
+    n : :class:`int`
+        How many to make, at least 1; a small design may not have that many places.
+    seed : :class:`int`
+        The same seed picks the same ones.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n!r}")
+    if isinstance(design, str):
+        file, text, read = "design.v", design, "read_verilog -sv design.v"
+    else:
+        file, text, read = "design.il", rtlil.convert(design, name=name), "read_rtlil design.il"
+    width = n.bit_length()
+    prepare = [read, f"hierarchy -check -top {name}", "proc", "flatten", "opt_clean"]
+
+    def make(folder):
+        (folder / file).write_text(text)
+        run_yosys(folder, [*prepare, f"mutate -list {int(n * _SPARE) + 10} -seed {seed} "
+                                     f"-o candidates.ys"], script="list.ys")
+        chosen = [line for line in (folder / "candidates.ys").read_text().splitlines()
+                  if re.search(r"-port (\S+)", line)[1] not in _CLOCK_PORTS][:n]
+        if not chosen:
+            raise ToolError(f"{name} has no cell to mutate")
+        (folder / "mutations.ys").write_text("\n".join(
+            line.replace("mutate ", f"mutate -ctrl {SELECT} {width} {index} ", 1)
+            for index, line in enumerate(chosen, start=1)) + "\n")
+        run_yosys(folder, [*prepare, "script mutations.ys", "opt_clean", "write_rtlil mutants.il",
+                           "write_verilog -noattr mutants.v"], script="mutate.ys")
+
+    folder = cached_dir("mutants", text, name, n, seed, prepare, sorted(_CLOCK_PORTS), _SPARE,
+                        yosys_version(), make=make)
+    lines = (folder / "mutations.ys").read_text().splitlines()
+    return folder, tuple(_parse(line, index) for index, line in enumerate(lines, start=1))
+
+
+class MutantEngine(Engine):
+    """A simulator of all mutants; the one selected stays so over :meth:`restart`."""
+
+    def __init__(self, verilog: str, name: str):
+        self.selected = 0
+        super().__init__(verilog, name)
+
+    def restart(self) -> None:
+        super().restart()
+        self.set(SELECT, self.selected)
+
+    def select(self, index: int) -> None:
+        """Power up mutant ``index``."""
+        self.selected = index
+        self.restart()
+
+
+# Running the test on them -----------------------------------------------------------------------
+
+def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n: int = 200,
+              seed: int = 1, *, name: str = "top", steps: int = 20,
+              timeout: int = 20) -> Outcome:
+    """Run ``check`` on ``n`` mutants of ``design``, and prove of survivors what can be proved.
+
+    Parameters
+    ----------
+    check : ``check(engine) -> bool``
+        Drives a fresh engine (powered up, inputs 0) and says whether all results were right. A
+        broken stream rule and an :exc:`AssertionError` count as wrong ones, too.
+    steps, timeout : :class:`int`
+        Proofs look this many cycles ahead, and take this many seconds for each step.
+    """
+    folder, mutations = mutants(design, n, seed, name=name)
+
+    def passes(index):
+        engine.select(index)
+        try:
+            return bool(check(engine))
+        except (StreamError, AssertionError):
+            return False
+
+    with MutantEngine((folder / "mutants.v").read_text(), name) as engine:
+        if not passes(0):
+            raise ValueError(f"check must pass on {name} itself, which it does not")
+        alive = [mutation for mutation in mutations if passes(mutation.index)]
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = list(pool.map(
+            lambda mutation: _prove(folder, mutation.index, name, steps, timeout), alive))
+    return Outcome(name, seed, len(mutations), len(mutations) - len(alive),
+                   tuple(Survivor(mutation, *verdict)
+                         for mutation, verdict in zip(alive, verdicts)))
+
+
+# Telling equivalent mutants ---------------------------------------------------------------------
+
+_SHOWN = re.compile(r"^ +(\d+) \\(\S+) +\S+ +\S+ +([01x]+) *$", re.MULTILINE)
+
+
+def _prove(folder: Path, index: int, name: str, steps: int, timeout: int) -> tuple[str, str]:
+    """Verdict and detail of one mutant, from a proof that its outputs are those of number 0.
+
+    What both circuits share is merged first, so that the solver sees only what lies behind the
+    injury; without registers' feedback the induction is complete after as many steps as stages.
+    """
+    commands = [
+        "read_rtlil mutants.il",
+        *(command for number, copy in ((0, "whole"), (index, "injured")) for command in (
+            f"copy {name} {copy}", f"delete -input {copy}/w:{SELECT}", f"cd {copy}",
+            f"connect -set {SELECT} {number}", "cd ..")),
+        f"delete {name}",
+        "miter -equiv -flatten -make_outputs whole injured miter",
+        "hierarchy -top miter", "memory_map",
+        "setundef -init -zero",  # what Verilog leaves unknown is 0 in the simulator, too
+        "opt -full -share_all",
+        f"sat -tempinduct -prove trigger 0 -maxsteps {steps} -timeout {timeout} "
+        f"-show-inputs miter",
+    ]
+
+    def make(work):
+        (work / "mutants.il").write_text((folder / "mutants.il").read_text())
+        run_yosys(work, commands, script="prove.ys")
+        (work / "mutants.il").unlink()
+
+    work = cached_dir("equivalence", folder.name, commands, yosys_version(), make=make)
+    log = (work / "prove.log").read_text()
+    if "Induction step proven: SUCCESS!" in log:
+        lengths = re.findall(r"Trying induction with length (\d+)", log)
+        return "equivalent", f"proved by induction of length {lengths[-1]}"
+    if "SAT temporal induction proof finished - model found for base case: FAIL!" in log:
+        return "different", _inputs(log[log.index("model found for base case"):])
+    if "TIMEOUT" in log:
+        return "unknown", f"no proof within {timeout} s a step"
+    return "bounded", f"the same outputs for {steps} cycles after power-up"
+
+
+def _inputs(log: str) -> str:
+    """The inputs of a counterexample, cycle by cycle, in hexadecimal; those left out are 0."""
+    cycles = {}
+    for cycle, port, bits in _SHOWN.findall(log):
+        value = int(bits.replace("x", "0"), 2)
+        name = port.removeprefix("in_")
+        if value and port.startswith("in_") and name != "clk":
+            cycles.setdefault(int(cycle), []).append(f"{name}={value:#x}")
+    return "; ".join(f"cycle {cycle}: {' '.join(values)}"
+                     for cycle, values in sorted(cycles.items())) or "any inputs"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from sim.mutation_checks import CHECKS  # the edge: the harness itself knows no design
+
+    parser = argparse.ArgumentParser(prog="python -m sim.mutate", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", choices=CHECKS, help="default: all of them")
+    parser.add_argument("-n", type=int, default=200, help="injuries per design (default: 200)")
+    parser.add_argument("--seed", type=int, default=1, help="picks them (default: 1)")
+    parser.add_argument("--at-least", type=float, default=0.95, metavar="SHARE",
+                        help="exit code 1 when fewer are caught (default: 0.95)")
+    options = parser.parse_args(arguments)
+    low = False
+    for name in [options.name] if options.name else CHECKS:
+        make, check = CHECKS[name]
+        try:
+            outcome = survivors(make(), check, options.n, options.seed, name=name)
+        except (ToolError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        print(outcome.to_json(), flush=True)
+        low |= outcome.score < options.at_least
+    return int(low)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+import json
+
+import numpy as np
+import pytest
+
+from hw.tools import ToolError
+from sim import mutate
+from sim.mutate import SELECT, MutantEngine, mutants, survivors
+
+# y = 3 a + b, by way of an adder whose top bit is always 0 and a register.
+DESIGN = """
+module dut(input clk, input [3:0] a, b, output reg [6:0] y);
+  wire [5:0] twice = {1'b0, a, 1'b0};
+  wire [7:0] sum = twice + a + b;
+  always @(posedge clk) y <= sum[6:0];
+endmodule
+"""
+A, B = np.divmod(np.arange(256), 16)
+N = 40
+
+
+def exact(engine):
+    """All inputs: no mutant that differs can pass."""
+    y = engine.pipe({"a": A, "b": B}, ["y"], latency=1)["y"]
+    return bool((y == 3 * A + B).all())
+
+
+def careless(engine):
+    """Only sums of which b is no part."""
+    y = engine.pipe({"a": A[B == 0], "b": 0 * A[B == 0]}, ["y"], latency=1)["y"]
+    return bool((y == 3 * A[B == 0]).all())
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    return survivors(DESIGN, exact, N, name="dut")
+
+
+def test_complete_check_leaves_only_equivalents(outcome):
+    assert outcome.total == N
+    assert outcome.caught + len(outcome.survivors) == N
+    assert outcome.caught >= N // 2
+    assert {survivor.verdict for survivor in outcome.survivors} == {"equivalent"}
+    assert outcome.score == 1
+
+
+def test_careless_check_leaves_real_survivors(outcome):
+    found = survivors(DESIGN, careless, N, name="dut")
+    verdicts = [survivor.verdict for survivor in found.survivors]
+    assert verdicts.count("equivalent") == outcome.equivalent == found.equivalent
+    assert verdicts.count("different") == len(verdicts) - found.equivalent > 0
+    assert found.caught == outcome.caught - verdicts.count("different")
+    assert found.score == found.caught / (N - found.equivalent) < 1
+    assert all("b=0x" in s.detail for s in found.survivors if s.verdict == "different")
+
+
+def test_json(outcome):
+    line = json.loads(outcome.to_json())
+    assert line["caught"] == outcome.caught
+    assert line["equivalent"] == outcome.equivalent == len(line["survivors"])
+
+
+def test_mutants_are_those_asked_for():
+    folder, mutations = mutants(DESIGN, N, name="dut")
+    assert [mutation.index for mutation in mutations] == list(range(1, N + 1))
+    assert len({str(mutation) for mutation in mutations}) > N * 3 // 4
+    assert mutants(DESIGN, N, seed=2, name="dut")[1] != mutations
+    with MutantEngine((folder / "mutants.v").read_text(), "dut") as engine:
+        assert engine.ports[SELECT].is_input
+        good = []
+        for index in range(N + 1):
+            engine.select(index)
+            engine.restart()  # keeps the selection
+            good.append(exact(engine))
+    assert good[0]
+    assert not all(good[1:])
+
+
+def test_component_names_its_lines():
+    from hw.arith.multiply import FloatMultiply
+    _, mutations = mutants(FloatMultiply(), 20)
+    assert any(source.startswith("hw/arith/multiply.py:")
+               for mutation in mutations for source in mutation.sources)
+
+
+def test_check_that_fails_by_itself():
+    with pytest.raises(ValueError, match="^check must pass on dut itself, which it does not$"):
+        survivors(DESIGN, lambda engine: False, N, name="dut")
+
+
+def test_wrong_count():
+    with pytest.raises(ValueError, match="^n must be at least 1, not 0$"):
+        mutants(DESIGN, 0, name="dut")
+
+
+def test_nothing_to_mutate():
+    with pytest.raises(ToolError, match="^lone has no cell to mutate$"):
+        mutants("module lone(input a, output y); assign y = a; endmodule", name="lone")
+
+
+@pytest.mark.parametrize("check, code", [(exact, 0), (careless, 1)])
+def test_command(monkeypatch, capsys, check, code):
+    import sim.mutation_checks
+    monkeypatch.setattr(sim.mutation_checks, "CHECKS", {"dut": (lambda: DESIGN, check)})
+    assert mutate.main(["-n", str(N)]) == code
+    assert json.loads(capsys.readouterr().out)["name"] == "dut"
