@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from functools import cache
 from importlib import import_module
 
+import numpy as np
 from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.formats import Format
+from hw.formats import FloatFormat, Format
 
 __all__ = ["CellType", "Wire", "Register", "WeightStationaryCell", "OutputStationaryCell", "cell_type"]
 
@@ -159,6 +160,13 @@ class OutputStationaryCell(CellType):
     @abstractmethod
     def column_latency(self, result: Format) -> int:
         """Cycles of :meth:`column`."""
+
+    def with_bias(self, a, w, bias):
+        """Matrices with one more product in each sum, ``bias * 1``."""
+        if not isinstance(self.operand, FloatFormat):
+            raise ValueError(f"bias must be left out for {self.name} cells")
+        one = np.full((len(a), 1), self.operand.bias << self.operand.fraction, a.dtype)
+        return np.concatenate([one, a], axis=1), np.concatenate([bias[None], w])
 
     def drain_operands(self, word) -> tuple[object, object]:
         """Words of activation and weight that select ``word`` of a sum in a drain beat."""

@@ -4,10 +4,11 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.arith.convert import Convert
 from hw.arith.fma import MultiplyAdd
 from hw.arith.operand import OperandLayout, UnpackOperand
 from hw.arith.sum import PackSum, SumLayout, UnpackSum
-from hw.formats import BFLOAT16, FLOAT32
+from hw.formats import BFLOAT16, FLOAT32, FloatFormat
 from hw.systolic.cell import WeightStationaryCell
 
 __all__ = ["CELL"]
@@ -32,6 +33,23 @@ class Core(wiring.Component):
         return m
 
 
+class PackRounded(wiring.Component):
+    """:class:`PackSum`, then rounded once more to ``result``."""
+
+    latency = PackSum.latency + Convert.latency
+
+    def __init__(self, result: FloatFormat):
+        self.result = result
+        super().__init__({"i": In(SumLayout(FLOAT32)), "o": Out(result.layout)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pack = pack = PackSum(FLOAT32)
+        m.submodules.convert = convert = Convert(FLOAT32, self.result)
+        m.d.comb += [pack.i.eq(self.i), convert.i.eq(pack.o), self.o.eq(convert.o)]
+        return m
+
+
 class FmaCell(WeightStationaryCell):
     name = "fma"
     contract = "fma"
@@ -52,10 +70,10 @@ class FmaCell(WeightStationaryCell):
         return UnpackSum(FLOAT32)
 
     def pack_sum(self, result):
-        return PackSum(FLOAT32)
+        return PackSum(FLOAT32) if result == FLOAT32 else PackRounded(result)
 
     def pack_latency(self, result):
-        return PackSum.latency
+        return PackSum.latency + (0 if result == FLOAT32 else Convert.latency)
 
 
 CELL = FmaCell()
