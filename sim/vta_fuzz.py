@@ -233,22 +233,33 @@ class _Generator:
     def _add(self, opcode, fields):
         """Append the instruction, with the tokens that it needs; not at all if it is illegal."""
         insn = Instruction(opcode, dict.fromkeys(self.isa.places[opcode], 0) | fields)
-        trial, dram = self.machine, self.image
-        if insn.unit != Unit.LOAD:  # loads read nothing but DRAM, so they cannot be refused later
-            trial, dram = self.machine.copy(), self.image.copy()
-        try:
-            effect = trial.execute(insn, dram)
-        except VtaError:
+        effect = self._try(insn)
+        if effect is None:
             return
-        if effect.unwritten:
-            return
-        self.machine, self.image = trial, dram
         fields = dict(fields)
         for other in sorted(self.checker.conflicts(insn.unit, effect)):
             self._order(other, insn.unit, fields)
         for token in {flag_token for flag_token in TOKENS[insn.unit].values()}:
             self._spend(insn.unit, token, fields)
         self._append(opcode, fields, effect)
+
+    def _try(self, insn):
+        """Execute it, or leave everything as it was if that is an error or reads too early."""
+        acc, written = self.machine.acc, self.machine.written["acc"]
+        image = self.image
+        if insn.opcode == Opcode.STORE:
+            self.image = image.copy()
+        elif not insn.is_memory:  # a LOAD either is an error or is done
+            self.machine.acc, self.machine.written["acc"] = acc.copy(), written.copy()
+        try:
+            effect = self.machine.execute(insn, self.image)
+        except VtaError:
+            effect = None
+        if effect is None or effect.unwritten:
+            self.machine.acc, self.machine.written["acc"] = acc, written
+            self.image = image
+            return None
+        return effect
 
     def _order(self, before: Unit, after: Unit, fields):
         """The next instruction of ``after``, made of ``fields``, waits for all of ``before``."""

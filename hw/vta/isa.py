@@ -231,7 +231,7 @@ class Instruction:
     def is_memory(self) -> bool:
         return self.opcode in (Opcode.LOAD, Opcode.LOAD_PAD, Opcode.STORE)
 
-    @property
+    @cached_property
     def unit(self) -> Unit:
         """Where it executes."""
         if self.opcode == Opcode.STORE:
@@ -241,12 +241,12 @@ class Instruction:
             return Unit.LOAD
         return Unit.COMPUTE
 
-    @property
+    @cached_property
     def pops(self) -> tuple[Token, ...]:
         """Tokens it takes before it starts, all at once; illegal flags take none."""
         return self._tokens("pop_prev", "pop_next")
 
-    @property
+    @cached_property
     def pushes(self) -> tuple[Token, ...]:
         """Tokens it posts when it is complete."""
         return self._tokens("push_prev", "push_next")

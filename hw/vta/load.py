@@ -126,7 +126,7 @@ class Loader(wiring.Component):
         self.scratchpads = tuple(dict.fromkeys(kind.scratchpad for kind in memories))
         self.transfers = {kind: Transfer.of(config, kind) for kind in memories}
         beat_width = config.address_width - exact_log2(config.bus_width // 8)
-        self._reader = RowReader(beat_width=beat_width, count_width=24,
+        self._reader = RowReader(beat_width=beat_width, count_width=26,
                                  data_width=config.bus_width, longest=config.burst_beats)
         super().__init__({
             "i":       In(stream.Signature(LoadCommand(cookie))),

@@ -1,17 +1,20 @@
 """State of a VTA core, and what each instruction does to it."""
 
+import copy
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from hw.vta.config import VtaConfig
-from hw.vta.isa import AluOp, Fault, Instruction, Isa, Memory, Opcode
+from hw.vta.isa import AluOp, Fault, Instruction, Isa, Memory, Opcode, Token
 from sim.golden.vta.alu import MODEL, levels, requantise
 
 __all__ = ["Access", "Effect", "Machine", "VtaError", "GRANULE"]
 
 GRANULE = 4      # bytes of DRAM that accesses are recorded in: no element is smaller
+_isa = functools.lru_cache(Isa)  # thousands of small machines share few configurations
 _CHUNK = 1 << 14  # micro-operations done at once: large enough for NumPy, small enough for a cache
 
 
@@ -64,7 +67,7 @@ class Machine:
 
     def __init__(self, config: VtaConfig):
         self.config = config
-        self.isa = Isa(config)
+        self.isa = _isa(config)
         batch, block = config.batch, config.block
         self.uop = np.zeros(config.depth("uop"), np.uint32)
         self.inp = np.zeros((config.depth("inp"), batch, block), np.int8)
@@ -72,7 +75,7 @@ class Machine:
         self.acc = np.zeros((config.depth("acc"), batch, block), np.int32)
         self.written = {name: np.zeros(config.depth(name), bool)
                         for name in ("uop", "inp", "wgt", "acc")}
-        self.tokens = {}
+        self.tokens: dict[Token, int] = {}
 
     def scratchpads(self) -> dict[str, np.ndarray]:
         """The four arrays by name."""
@@ -80,10 +83,10 @@ class Machine:
 
     def copy(self) -> "Machine":
         """Another machine in the same state."""
-        other = Machine(self.config)
+        other = copy.copy(self)
         for name, array in self.scratchpads().items():
-            getattr(other, name)[:] = array
-            other.written[name][:] = self.written[name]
+            setattr(other, name, array.copy())
+        other.written = {name: mask.copy() for name, mask in self.written.items()}
         other.tokens = dict(self.tokens)
         return other
 

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,7 +62,8 @@ class Result:
 
 def simulate(machine: Machine, words: Sequence[int], dram: np.ndarray, *,
              bases: Mapping[str, int] | None = None, order: Order = "program",
-             races: bool = True, trace: bool = False, insn_addr: int | None = None) -> Result:
+             races: bool = True, trace: bool = False, insn_addr: int | None = None,
+             observer: Callable[[int, Instruction, Effect], None] | None = None) -> Result:
     """Execute ``words`` on ``machine`` with ``dram`` (uint8, changed in place).
 
     Parameters
@@ -75,6 +76,8 @@ def simulate(machine: Machine, words: Sequence[int], dram: np.ndarray, *,
         Whether to check for races, and to record what each instruction wrote.
     insn_addr : :class:`int`
         Where the instructions are in ``dram``, if they are: storing into them is a race.
+    observer : function
+        Called after each instruction with its index, itself and its effect.
 
     After an error, what was written before is kept, the offending instruction has no effect, and
     the tokens left over stay in ``machine``.
@@ -122,6 +125,8 @@ def simulate(machine: Machine, words: Sequence[int], dram: np.ndarray, *,
                              for a in effect.unwritten]
         if checker is not None:
             checker.step(insn.unit, index, insn.pops, insn.pushes, effect)
+        if observer is not None:
+            observer(index, insn, effect)
         if trace:
             result.trace.append(_record(machine, index, insn, effect, dram))
 
