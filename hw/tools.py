@@ -12,12 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [
-    "ToolError", "require", "run", "run_yosys", "stop_all", "yosys_share", "yosys_version",
+    "ToolError", "ToolTimeout", "require", "run", "run_yosys", "stop_all", "yosys_share",
+    "yosys_version",
 ]
 
 
 class ToolError(RuntimeError):
     """A tool is missing, or failed; the message is one sentence for the user."""
+
+
+class ToolTimeout(ToolError):
+    """A tool was ended because its time was over."""
 
 
 def require(module: str, package: str, extra: str) -> str:
@@ -74,7 +79,7 @@ def run(name: str, command: Sequence[str], *, folder: Path, log: str,
             _kill(process)
             process.wait()
             if isinstance(error, subprocess.TimeoutExpired):
-                raise ToolError(
+                raise ToolTimeout(
                     f"{name} did not finish within {timeout:g} s (log: {path})") from None
             raise
         finally:

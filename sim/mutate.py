@@ -25,7 +25,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from hw.cache import cached_dir
-from hw.tools import ToolError, run_yosys, yosys_version
+from hw.tools import ToolError, ToolTimeout, run_yosys, yosys_version
 from sim.verilated import Engine, StreamError
 
 __all__ = ["SELECT", "Mutation", "Survivor", "Outcome", "MutantEngine", "mutants", "survivors"]
@@ -99,8 +99,10 @@ class Outcome:
 # Making mutants ---------------------------------------------------------------------------------
 
 _ROOT = Path(__file__).resolve().parents[1]
-_CLOCK_PORTS = {"CLK", "RD_CLK", "WR_CLK"}  # an inverted clock is no injury of the logic
-_SPARE = 1.3  # more candidates than asked for, because those at clocks are left out
+# Pins left alone, by type of cell: clocks, what Yosys wants to be constant, and the outputs of
+# registers, whose initial value would get lost (the inputs they come from and go to remain).
+_SPARED = (("$meminit", ".*"), ("$memrd", "(?!ADDR|DATA)"), ("$", "CLK$|Q$"))
+_SPARE = 2  # so many more candidates than asked for, because those pins are left out
 
 
 def _parse(line: str, index: int) -> Mutation:
@@ -115,6 +117,12 @@ def _parse(line: str, index: int) -> Mutation:
 def _shorten(source: str) -> str:
     source = source.removeprefix(f"{_ROOT}/")
     return source.split("/site-packages/")[-1]
+
+
+def _is_logic(cells: dict, mutation: Mutation) -> bool:
+    kind = cells[mutation.cell]["type"]
+    return not any(kind.startswith(prefix) and re.match(port, mutation.port)
+                   for prefix, port in _SPARED)
 
 
 def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
@@ -139,13 +147,16 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
         file, text, read = "design.il", rtlil.convert(design, name=name), "read_rtlil design.il"
     width = n.bit_length()
     prepare = [read, f"hierarchy -check -top {name}", "proc", "flatten", "opt_clean"]
+    candidates = f"mutate -list {n * _SPARE + 10} -seed {seed} -o candidates.ys " \
+                 f"t:* t:$meminit* %d"
 
     def make(folder):
         (folder / file).write_text(text)
-        run_yosys(folder, [*prepare, f"mutate -list {int(n * _SPARE) + 10} -seed {seed} "
-                                     f"-o candidates.ys"], script="list.ys")
+        run_yosys(folder, [*prepare, "write_json cells.json", candidates], script="list.ys")
+        cells = json.loads((folder / "cells.json").read_text())["modules"][name]["cells"]
+        (folder / "cells.json").unlink()
         chosen = [line for line in (folder / "candidates.ys").read_text().splitlines()
-                  if re.search(r"-port (\S+)", line)[1] not in _CLOCK_PORTS][:n]
+                  if _is_logic(cells, _parse(line, 0))][:n]
         if not chosen:
             raise ToolError(f"{name} has no cell to mutate")
         (folder / "mutations.ys").write_text("\n".join(
@@ -154,7 +165,7 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
         run_yosys(folder, [*prepare, "script mutations.ys", "opt_clean", "write_rtlil mutants.il",
                            "write_verilog -noattr mutants.v"], script="mutate.ys")
 
-    folder = cached_dir("mutants", text, name, n, seed, prepare, sorted(_CLOCK_PORTS), _SPARE,
+    folder = cached_dir("mutants", text, name, n, seed, prepare, candidates, _SPARED,
                         yosys_version(), make=make)
     lines = (folder / "mutations.ys").read_text().splitlines()
     return folder, tuple(_parse(line, index) for index, line in enumerate(lines, start=1))
@@ -181,7 +192,7 @@ class MutantEngine(Engine):
 
 def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n: int = 200,
               seed: int = 1, *, name: str = "top", steps: int = 20,
-              timeout: int = 20) -> Outcome:
+              timeout: int = 120) -> Outcome:
     """Run ``check`` on ``n`` mutants of ``design``, and prove of survivors what can be proved.
 
     Parameters
@@ -190,7 +201,7 @@ def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n
         Drives a fresh engine (powered up, inputs 0) and says whether all results were right. A
         broken stream rule and an :exc:`AssertionError` count as wrong ones, too.
     steps, timeout : :class:`int`
-        Proofs look this many cycles ahead, and take this many seconds for each step.
+        A proof looks at most this many cycles ahead, and takes at most this many seconds.
     """
     folder, mutations = mutants(design, n, seed, name=name)
 
@@ -234,24 +245,26 @@ def _prove(folder: Path, index: int, name: str, steps: int, timeout: int) -> tup
         "hierarchy -top miter", "memory_map",
         "setundef -init -zero",  # what Verilog leaves unknown is 0 in the simulator, too
         "opt -full -share_all",
-        f"sat -tempinduct -prove trigger 0 -maxsteps {steps} -timeout {timeout} "
-        f"-show-inputs miter",
+        f"sat -tempinduct -prove trigger 0 -maxsteps {steps} -show-inputs miter",
     ]
 
     def make(work):
         (work / "mutants.il").write_text((folder / "mutants.il").read_text())
-        run_yosys(work, commands, script="prove.ys")
+        try:
+            run_yosys(work, commands, script="prove.ys", timeout=timeout)
+        except ToolTimeout:
+            (work / "timeout").touch()
         (work / "mutants.il").unlink()
 
-    work = cached_dir("equivalence", folder.name, commands, yosys_version(), make=make)
+    work = cached_dir("equivalence", folder.name, commands, timeout, yosys_version(), make=make)
     log = (work / "prove.log").read_text()
     if "Induction step proven: SUCCESS!" in log:
         lengths = re.findall(r"Trying induction with length (\d+)", log)
         return "equivalent", f"proved by induction of length {lengths[-1]}"
     if "SAT temporal induction proof finished - model found for base case: FAIL!" in log:
         return "different", _inputs(log[log.index("model found for base case"):])
-    if "TIMEOUT" in log:
-        return "unknown", f"no proof within {timeout} s a step"
+    if (work / "timeout").exists():
+        return "unknown", f"no proof within {timeout} s"
     return "bounded", f"the same outputs for {steps} cycles after power-up"
 
 
