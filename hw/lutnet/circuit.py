@@ -1,0 +1,183 @@
+"""A cloud of bits with registers at stages: what the parts of a LUT network are built on.
+
+Encoder, tables, counters and comparators are written once, without saying where their registers
+are. Every wire carries the stage at which it is valid; who combines wires of different stages gets
+all of them at the latest, and each delay is built once. The circuit exists before it is elaborated,
+so that its latency is known.
+"""
+
+from dataclasses import dataclass
+
+from amaranth import *
+
+__all__ = ["Circuit", "Wire", "Table", "TABLES", "reduce_table"]
+
+TABLES = ("cells", "rtl")
+
+
+@dataclass(frozen=True, eq=False)
+class Wire:
+    """A value, the stage at which it is valid, and how many cells deep it is in that stage."""
+
+    value: Value
+    stage: int = 0
+    level: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table that is not yet a cell: ``table >> sum_i pins[i] << i``; a pin that is None is 0."""
+
+    table: int
+    pins: tuple[Wire | None, ...]
+
+
+def reduce_table(table: int, pins: list) -> tuple[int, list]:
+    """The same function without the inputs that it does not depend on, or that are None (0)."""
+    pins = list(pins)
+    index = 0
+    while index < len(pins):
+        step, size = 1 << index, 1 << len(pins)
+        low = high = 0
+        for place, address in enumerate(a for a in range(size) if not a & step):
+            low |= (table >> address & 1) << place
+            high |= (table >> (address | step) & 1) << place
+        if low == high or pins[index] is None:
+            table, pins = low, pins[:index] + pins[index + 1:]
+        else:
+            index += 1
+    return table, pins
+
+
+class Circuit:
+    """Tables, expressions and registers; ``emit`` puts them into a module.
+
+    Parameters
+    ----------
+    tables : :class:`str`
+        ``cells`` makes each table a Yosys cell ``$lut``, which synthesis keeps (thousands of
+        constants indexed by vectors do not get through it); ``rtl`` makes it a shift of a constant,
+        for simulation and for other tools. Both are the same function.
+
+    All registers move together, when ``enable`` is high; none is reset.
+    """
+
+    def __init__(self, tables: str):
+        if tables not in TABLES:
+            raise ValueError(f"tables must be one of {', '.join(TABLES)}, not {tables!r}")
+        self.tables = tables
+        self.enable = Signal(init=1)
+        self.cells = 0
+        self._instances: list[Instance] = []
+        self._comb, self._registers = [], []
+        self._delayed: dict[tuple[Wire, int], Signal] = {}
+
+    def emit(self, m: Module) -> None:
+        m.d.comb += self._comb
+        if self._registers:
+            with m.If(self.enable):
+                m.d.sync += self._registers
+        for index, instance in enumerate(self._instances):
+            m.submodules[f"cell_{index}"] = instance
+
+    def name(self, value: Value) -> Signal:
+        """A signal that is ``value``: an expression used twice would be built twice."""
+        signal = Signal(len(value))
+        self._comb.append(signal.eq(value))
+        return signal
+
+    def at(self, wire: Wire, stage: int) -> Value:
+        """The value of ``wire`` as it is at ``stage``, which is not before its own."""
+        assert stage >= wire.stage, f"stage {stage} is before {wire.stage}"
+        value = wire.value
+        if isinstance(value, Const):
+            return value
+        for now in range(wire.stage + 1, stage + 1):
+            if (wire, now) not in self._delayed:
+                register = Signal(len(value), reset_less=True)
+                self._registers.append(register.eq(value))
+                self._delayed[wire, now] = register
+            value = self._delayed[wire, now]
+        return value
+
+    def register(self, wire: Wire) -> Wire:
+        """The wire one stage later."""
+        return Wire(self.at(wire, wire.stage + 1), wire.stage + 1)
+
+    def align(self, wires: list[Wire], every: int = 0) -> tuple[list[Value], int, int]:
+        """Values of ``wires`` at one stage, that stage, and the level of a cell that takes them.
+
+        With ``every`` above 0 a register goes in front of the cell that would be one deeper.
+        """
+        stage = max(w.stage for w in wires)
+        level = 1 + max(w.level for w in wires if w.stage == stage)
+        if every and level > every:
+            stage, level = stage + 1, 1
+        return [self.at(w, stage) for w in wires], stage, level
+
+    def lut(self, table: int, pins: list[Wire | None], every: int = 0) -> Wire:
+        """``table >> sum_i pins[i] << i``, one bit; a pin that is None is 0."""
+        table, pins = reduce_table(table, pins)
+        if not pins:
+            return Wire(Const(table, 1))
+        if len(pins) == 1 and table == 0b10:
+            return pins[0]
+        values, stage, level = self.align(pins, every)
+        return Wire(self._cell(table, values), stage, level)
+
+    def _cell(self, table: int, values: list[Value]) -> Value:
+        self.cells += 1
+        address, table = Cat(values), Const(table, 1 << len(values))
+        if self.tables == "rtl":
+            return self.name(table.bit_select(address, 1))
+        out = Signal()
+        self._instances.append(Instance("$lut", p_WIDTH=len(values), p_LUT=table,
+                                        i_A=address, o_Y=out))
+        return out
+
+    def add(self, rows: list[tuple[Wire | None, Wire | Table | None]], carry: Wire | None = None,
+            every: int = 0) -> list[Wire]:
+        """``carry + sum_k (a_k + f_k) << k`` for rows ``(a_k, f_k)``: len(rows) + 1 bits.
+
+        With ``cells`` it is a chain of the 7-series' CARRY4, whose sum table takes f_k in, so that a
+        :class:`Table` of up to 5 inputs costs nothing; with ``rtl`` it is a plain adder.
+        """
+        tables = [f if isinstance(f, Table) or f is None else Table(0b10, (f,)) for _, f in rows]
+        tables = [t and Table(*reduce_table(t.table, t.pins)) for t in tables]
+        given = [a for a, _ in rows if a is not None] + ([carry] if carry else [])
+        given += [pin for t in tables if t for pin in t.pins]
+        values, stage, level = self.align(given, every)
+        value = dict(zip(map(id, given), values))
+        first = value[id(carry)] if carry else Const(0, 1)
+        a = [Const(0, 1) if w is None else value[id(w)] for w, _ in rows]
+        pins = [[value[id(pin)] for pin in t.pins] if t else [] for t in tables]
+        words = [t.table if t else 0 for t in tables]
+        if self.tables == "rtl":
+            f = [self._cell(word, p) if p else Const(word, 1) for word, p in zip(words, pins)]
+            total = self.name(Cat(a) + Cat(f) + first)[:len(rows) + 1]
+        else:
+            total = self._carry_chain(a, words, pins, first)
+        return [Wire(bit, stage, level) for bit in total]
+
+    def _carry_chain(self, a, words, pins, carry) -> list[Value]:
+        select = []
+        for direct, word, inputs in zip(a, words, pins):
+            if isinstance(direct, Const):  # there is nothing to add
+                select.append(self._cell(word, inputs) if inputs else Const(word, 1))
+            else:  # direct ^ f: the table, then its complement
+                size = 1 << len(inputs)
+                both = word | (~word & (1 << size) - 1) << size
+                select.append(self._cell(both, [*inputs, direct]))
+        total = []
+        for k in range(0, len(a), 4):
+            part = slice(k, min(k + 4, len(a)))
+            pad = [Const(0, 1)] * (4 - len(a[part]))
+            out, over = Signal(4), Signal(4)
+            ports = {"i_CYINIT": carry, "i_CI": Const(0, 1)} if k == 0 else \
+                {"i_CYINIT": Const(0, 1), "i_CI": carry}
+            self._instances.append(Instance(
+                "CARRY4", i_S=Cat(*select[part], *pad), i_DI=Cat(*a[part], *pad),
+                o_O=out, o_CO=over, **ports))
+            total += list(out[:len(a[part])])
+            carry = over[len(a[part]) - 1]
+        return [*total, carry]

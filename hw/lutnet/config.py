@@ -1,0 +1,66 @@
+"""How a LUT network becomes hardware."""
+
+from dataclasses import dataclass
+
+from .circuit import TABLES
+from .popcount import STYLES
+
+__all__ = ["FABRICS", "PLACES", "NetworkConfig"]
+
+# Inputs of the fabric's table, and the counter that suits its carry chain.
+FABRICS = {"xc7": (6, "carry"), "ecp5": (4, "compressor"), "ice40": (4, "compressor")}
+
+PLACES = ("encode", "layers", "sums", "label")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Fabric, registers and form of a network.
+
+    Parameters
+    ----------
+    fabric : :class:`str`
+        ``xc7``, ``ecp5`` or ``ice40``: 6, 4 and 4 inputs per table.
+    head : :class:`str`
+        ``carry`` or ``compressor``, see :mod:`hw.lutnet.popcount`; empty chooses by the fabric.
+    registers : tuple of :class:`str`
+        Behind which parts there is a register: ``encode``, ``layers`` (each of them), ``sums``,
+        ``label``.
+    sum_levels, label_levels : :class:`int`
+        Cells between registers inside the counters, comparisons between registers inside the
+        maximum; 0 for no registers there.
+    tables : :class:`str`
+        ``rtl`` or ``cells``, see :class:`hw.lutnet.circuit.Circuit`.
+    stream : :class:`bool`
+        Streams with back-pressure instead of the bare form.
+    """
+
+    fabric: str = "xc7"
+    head: str = ""
+    registers: tuple[str, ...] = ("layers", "sums", "label")
+    sum_levels: int = 0
+    label_levels: int = 0
+    tables: str = "rtl"
+    stream: bool = False
+
+    def __post_init__(self):
+        if self.fabric not in FABRICS:
+            raise ValueError(f"fabric must be one of {', '.join(FABRICS)}, not {self.fabric!r}")
+        if not self.head:
+            object.__setattr__(self, "head", FABRICS[self.fabric][1])
+        if self.head not in STYLES:
+            raise ValueError(f"head must be one of {', '.join(STYLES)}, not {self.head!r}")
+        if self.tables not in TABLES:
+            raise ValueError(f"tables must be one of {', '.join(TABLES)}, not {self.tables!r}")
+        for place in self.registers:
+            if place not in PLACES:
+                raise ValueError(f"registers must be among {', '.join(PLACES)}, not {place!r}")
+        for name in ("sum_levels", "label_levels"):
+            value = getattr(self, name)
+            if value not in range(65):
+                raise ValueError(f"{name} must be 0 to 64, not {value!r}")
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of the fabric's table."""
+        return FABRICS[self.fabric][0]
