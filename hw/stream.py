@@ -7,6 +7,7 @@ is offered stays offered, unchanged, until it is taken; ``valid`` never waits fo
 from collections.abc import Mapping
 
 from amaranth import *
+from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -131,6 +132,9 @@ class Queue(wiring.Component):
         put, take, full = Signal(), Signal(), Signal()
         head, tail = Signal(range(places)), Signal(range(places))
         empty = (head == tail) & ~full
+
+        if platform == "formal":  # induction may not begin with an index that cannot be
+            m.d.comb += [Assert(head < places), Assert(tail < places)]
 
         m.d.comb += [
             self.i.ready.eq(~full),
