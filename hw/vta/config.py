@@ -157,8 +157,13 @@ class VtaConfig:
 
     @property
     def fingerprint(self) -> int:
-        """32 bits that tell configurations apart: equal fields, equal number, on any machine."""
-        text = json.dumps(self.to_dict(), sort_keys=True).encode()
+        """32 bits that say which programs run: equal published fields and extensions, equal number.
+
+        It is the same on any machine, and for cores that differ only in how they are built.
+        """
+        values = {key: value for key, value in self.to_dict().items()
+                  if key.startswith("LOG_") or key == "EXTENSIONS"}
+        text = json.dumps(values, sort_keys=True).encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:4], "little")
 
     def to_dict(self) -> dict[str, int]:

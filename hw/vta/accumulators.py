@@ -1,0 +1,151 @@
+"""The accumulator scratchpad and who uses its ports in each cycle."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.memory import Scratchpad, connect_lanes
+from hw.vta.config import VtaConfig
+from hw.vta.isa import Memory
+from hw.vta.load import Transfer, write_lanes
+
+__all__ = ["Accumulators", "LaneRead", "accumulator_banks", "store_lanes"]
+
+
+def store_lanes(config: VtaConfig) -> int:
+    """Elements that STORE reads in a cycle: those of one beat, at least one."""
+    return Transfer.of(config, Memory.OUT).elements
+
+
+def accumulator_banks(config: VtaConfig) -> int:
+    """Banks: at least as many as are used side by side, and four to keep the units apart."""
+    loads = write_lanes(config, "acc").members["data"].shape.length
+    wanted = max(4, store_lanes(config), loads)
+    return min(wanted, config.depth("acc"))
+
+
+class LaneRead(wiring.Signature):
+    """Read ``count`` elements from ``address`` on; they are ``data[0 ...]`` one cycle later.
+
+    A read takes place when ``valid`` and ``ready`` are both high.
+    """
+
+    def __init__(self, *, width: int, depth: int, lanes: int):
+        super().__init__({
+            "valid":   Out(1),
+            "ready":   In(1),
+            "address": Out(range(depth)),
+            "count":   Out(range(lanes + 1)),
+            "data":    In(data.ArrayLayout(width, lanes)),
+        })
+
+
+class Accumulators(wiring.Component):
+    """Banks by the low bits of the address, each with two read ports and a write port.
+
+    GEMM always has its way. ALU asks GEMM beforehand, and shares its second read port with STORE in
+    turn. LOAD writes where neither of them does.
+
+    Members
+    -------
+    gemm_read_en, gemm_read_address, gemm_read_data
+    gemm_write_en, gemm_write_address, gemm_write_data
+    alu_request, alu_read, alu_dst, alu_src, alu_use_src, alu_use_bias, alu_grant
+        As in :class:`hw.vta.alu.AluEngine`.
+    alu_dst_data, alu_src_data, alu_bias_data
+    alu_write_en, alu_write_address, alu_write_data
+    load : ``In(LaneWrite(...))``
+    store : ``In(LaneRead(...))``
+
+    Timing
+    ------
+    Data is there the cycle after its request.
+    """
+
+    def __init__(self, config: VtaConfig):
+        self.config = config
+        self.banks = accumulator_banks(config)
+        self.log_banks = exact_log2(self.banks)
+        width, depth = 8 * config.element_bytes("acc"), config.depth("acc")
+        self.load_signature = write_lanes(config, "acc")
+        index = range(depth)
+        super().__init__({
+            "gemm_read_en": In(1), "gemm_read_address": In(index), "gemm_read_data": Out(width),
+            "gemm_write_en": In(1), "gemm_write_address": In(index), "gemm_write_data": In(width),
+            "alu_request": In(1), "alu_read": In(1), "alu_dst": In(index), "alu_src": In(index),
+            "alu_use_src": In(1), "alu_use_bias": In(1), "alu_grant": Out(1),
+            "alu_dst_data": Out(width), "alu_src_data": Out(width), "alu_bias_data": Out(width),
+            "alu_write_en": In(1), "alu_write_address": In(index), "alu_write_data": In(width),
+            "load":  In(self.load_signature),
+            "store": In(LaneRead(width=width, depth=depth, lanes=store_lanes(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, banks, log_banks = self.config, self.banks, self.log_banks
+        chunks = len(self.load.mask)
+        m.submodules.memory = memory = Scratchpad(
+            8 * config.element_bytes("acc"), config.depth("acc"), banks=banks, chunks=chunks,
+            reads=2)
+
+        # First port: GEMM, and the destinations of ALU.
+        gemm_bank, alu_bank = Signal(log_banks), Signal(log_banks)
+        m.d.sync += [gemm_bank.eq(self.gemm_read_address), alu_bank.eq(self.alu_dst)]
+        for index, port in enumerate(memory.read[0]):
+            with m.If(self.alu_read & (self.alu_dst[:log_banks] == index)):
+                m.d.comb += [port.en.eq(1), port.address.eq(self.alu_dst >> log_banks)]
+            with m.If(self.gemm_read_en & (self.gemm_read_address[:log_banks] == index)):
+                m.d.comb += [port.en.eq(1), port.address.eq(self.gemm_read_address >> log_banks)]
+        first = Array(port.data for port in memory.read[0])
+        m.d.comb += [self.gemm_read_data.eq(first[gemm_bank]),
+                     self.alu_dst_data.eq(first[alu_bank])]
+
+        # Second port: sources of ALU, and STORE. Where they meet they take turns.
+        src_bank = Signal(log_banks)
+        bias = Signal.like(self.alu_src)
+        m.d.comb += bias.eq(self.alu_src + 1)
+        of_alu, of_store, turn = Signal(banks), Signal(banks), Signal()
+        low = self.store.address[:log_banks]
+        for index in range(banks):
+            place = Signal(log_banks, name=f"place_{index}")
+            m.d.comb += [
+                place.eq(index - low),
+                of_store[index].eq(self.store.valid & (place < self.store.count)),
+                of_alu[index].eq(self.alu_request & (
+                    (self.alu_use_src & (self.alu_src[:log_banks] == index))
+                    | (self.alu_use_bias & (bias[:log_banks] == index)))),
+            ]
+        meet = (of_alu & of_store).any()
+        with m.If(meet):
+            m.d.sync += turn.eq(~turn)
+        m.d.comb += [self.store.ready.eq(~meet | turn), self.alu_grant.eq(~meet | ~turn)]
+        store_low = Signal(log_banks)
+        m.d.sync += [src_bank.eq(self.alu_src), store_low.eq(low)]
+        for index, port in enumerate(memory.read[1]):
+            with m.If(self.alu_read & of_alu[index]):
+                address = Mux(self.alu_src[:log_banks] == index, self.alu_src, bias)
+                m.d.comb += [port.en.eq(1), port.address.eq(address >> log_banks)]
+            with m.If(self.store.ready & of_store[index]):
+                m.d.comb += [port.en.eq(1),
+                             port.address.eq((self.store.address >> log_banks) + (low > index))]
+        second = Array(port.data for port in memory.read[1])
+        m.d.comb += [self.alu_src_data.eq(second[src_bank]),
+                     self.alu_bias_data.eq(second[(src_bank + 1)[:log_banks]])]
+        for lane, lane_data in enumerate(self.store.data):
+            m.d.comb += lane_data.eq(second[(store_low + lane)[:log_banks]])
+
+        # Write port. What is assigned last wins, but the engines never meet.
+        needed = connect_lanes(m, self.load, memory.write)
+        taken = Signal(banks)
+        m.d.comb += self.load.ready.eq(~(needed & taken).any())
+        for name in ("alu", "gemm"):
+            en, address, value = (getattr(self, f"{name}_write_{part}")
+                                  for part in ("en", "address", "data"))
+            for index, port in enumerate(memory.write):
+                with m.If(en & (address[:log_banks] == index)):
+                    m.d.comb += [
+                        taken[index].eq(1), port.en.eq(-1), port.address.eq(address >> log_banks),
+                        port.data.eq(value),
+                    ]
+        return m

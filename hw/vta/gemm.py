@@ -1,0 +1,261 @@
+"""GEMM and DEPTHWISE: one tile product per cycle, accumulated with full forwarding."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.vta.config import VtaConfig
+from hw.vta.isa import Fault, Isa, Opcode
+from hw.vta.loops import LoopCommand, Loops, Operand
+
+__all__ = ["Done", "GemmFlags", "GemmEngine", "gemm_command"]
+
+
+class Done(data.StructLayout):
+    """The instruction with the label ``entry`` has written its last result, or stopped."""
+
+    def __init__(self, entries: int):
+        super().__init__({"valid": 1, "entry": range(entries), "fault": Fault})
+
+
+class GemmFlags(data.StructLayout):
+    """What every micro-operation of an instruction shares."""
+
+    def __init__(self, entries: int):
+        super().__init__({"entry": range(entries), "reset": 1, "overwrite": 1, "depthwise": 1})
+
+
+def _operands(config: VtaConfig) -> tuple[Operand, ...]:
+    # DEPTHWISE counts the rows of the weights, so its index has more bits.
+    rows = config.log_block if config.extensions else 0
+    return (Operand("dst", config.log_acc_depth, config.log_acc_depth),
+            Operand("src", config.log_inp_depth, config.log_inp_depth),
+            Operand("wgt", config.log_wgt_depth, config.log_wgt_depth + rows))
+
+
+def gemm_command(m: Module, config: VtaConfig, word, entry, target) -> None:
+    """Drive ``target`` (a :class:`LoopCommand` of GEMM) with the fields of ``word``."""
+    insn = data.View(Isa(config).layouts[Opcode.GEMM], word)
+    m.d.comb += [target[name].eq(insn[name])
+                 for name in ("uop_bgn", "uop_end", "iter_out", "iter_in")]
+    m.d.comb += [target[f"{name}_{loop}"].eq(insn[f"{name}_factor_{loop}"])
+                 for name in ("dst", "src", "wgt") for loop in ("out", "in")]
+    m.d.comb += [target.flags.entry.eq(entry), target.flags.reset.eq(insn.reset_reg)]
+    if config.extensions:
+        m.d.comb += [target.flags.overwrite.eq(insn.overwrite),
+                     target.flags.depthwise.eq(insn.opcode == Opcode.DEPTHWISE)]
+
+
+class GemmEngine(wiring.Component):
+    """``acc[a][n][o] += sum over l of inp[b][n][l] * wgt[c][o][l]``, a tile per cycle.
+
+    Sums wrap at 32 bits; the product of a tile is exact. A micro-operation sees the result of all
+    before it. The accumulator is not written while the next micro-operation has the same one.
+
+    The pipeline never waits, so those who share the accumulators' ports can look ahead: see
+    ``short_*`` and ``long_*``.
+
+    Members
+    -------
+    i : ``In(stream.Signature(LoopCommand(...)))``
+        Instructions with at least one micro-operation, allowed to execute.
+    uop_en, uop_address, uop : read port of the micro-operations
+    inp_en, inp_address, inp : read port of the inputs
+    wgt_en, wgt_address, wgt : read port of the weights
+    read_en, read_address, read_data : read port of the accumulators
+    write_en, write_address, write_data : write port of the accumulators
+    short_uses, short_bank : ``Out``
+        The bank is being read in this cycle, or will be written 3 cycles later.
+    long_uses, long_bank : ``Out``
+        The bank will be written 7 cycles later.
+    done : ``Out(Done(entries))``
+        In the cycle of the last write.
+    event : ``Out(1)``
+        A micro-operation takes place.
+    busy : ``Out(1)``
+
+    Timing
+    ------
+    The first write is 11 cycles after the transfer of a command. One micro-operation per cycle,
+    also from command to command. After a fault nothing is executed until reset.
+    """
+
+    def __init__(self, config: VtaConfig, *, entries: int, log_banks: int):
+        self.config, self.entries, self.log_banks = config, entries, log_banks
+        self.isa = Isa(config)
+        self.operands = _operands(config)
+        flags = GemmFlags(entries)
+        acc = 8 * config.element_bytes("acc")
+        super().__init__({
+            "i":             In(stream.Signature(LoopCommand(config, self.operands, flags))),
+            "uop_en":        Out(1),
+            "uop_address":   Out(config.log_uop_depth),
+            "uop":           In(32),
+            "inp_en":        Out(1),
+            "inp_address":   Out(config.log_inp_depth),
+            "inp":           In(8 * config.element_bytes("inp")),
+            "wgt_en":        Out(1),
+            "wgt_address":   Out(config.log_wgt_depth),
+            "wgt":           In(8 * config.element_bytes("wgt")),
+            "read_en":       Out(1),
+            "read_address":  Out(config.log_acc_depth),
+            "read_data":     In(acc),
+            "write_en":      Out(1),
+            "write_address": Out(config.log_acc_depth),
+            "write_data":    Out(acc),
+            "short_uses":    Out(1),
+            "short_bank":    Out(log_banks),
+            "long_uses":     Out(1),
+            "long_bank":     Out(log_banks),
+            "done":          Out(Done(entries)),
+            "event":         Out(1),
+            "busy":          Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        flags = GemmFlags(self.entries)
+        m.submodules.loops = loops = Loops(config, self.operands, self.isa.uop, flags)
+        dead, fault = Signal(), Signal(Fault)
+        m.d.comb += [
+            self.uop_en.eq(loops.uop_en), self.uop_address.eq(loops.uop_address),
+            loops.uop.eq(self.uop), loops.o.ready.eq(1), loops.kill.eq(dead),
+            loops.i.payload.eq(self.i.payload),
+            loops.i.valid.eq(self.i.valid & ~dead), self.i.ready.eq(loops.i.ready & ~dead),
+        ]
+
+        # Stage 0: the indices are known.
+        step = loops.o.p
+        log_rows = self.operands[2].width - config.log_wgt_depth
+        wgt = Mux(step.flags.depthwise, step.wgt >> log_rows, step.wgt)
+        wgt_over = step.over_wgt | (~step.flags.depthwise & (step.wgt >> config.log_wgt_depth).any())
+        with m.If(step.over_uop):
+            m.d.comb += fault.eq(Fault.UOP_RANGE)
+        with m.Elif(step.over_dst):
+            m.d.comb += fault.eq(Fault.ACC_RANGE)
+        with m.Elif(step.over_src & ~step.flags.reset):
+            m.d.comb += fault.eq(Fault.INP_RANGE)
+        with m.Elif(wgt_over & ~step.flags.reset):
+            m.d.comb += fault.eq(Fault.WGT_RANGE)
+        with m.If(loops.o.valid & (fault != Fault.DONE)):
+            m.d.sync += dead.eq(1)
+        layout = data.StructLayout({
+            "valid": 1, "end": 1, "fault": Fault, "flags": flags, "dst": config.log_acc_depth,
+            "row": max(config.log_block, 1),
+        })
+        stages = [Signal(layout, name=f"s{n}") for n in range(10)]
+        failed = fault != Fault.DONE
+        m.d.comb += [
+            stages[0].valid.eq(loops.o.valid & ~failed & ~dead),
+            stages[0].end.eq(loops.o.valid & (step.last | failed) & ~dead),
+            stages[0].fault.eq(fault),
+            stages[0].flags.eq(step.flags),
+            stages[0].dst.eq(step.dst),
+            stages[0].row.eq(step.wgt[:config.log_block]),
+        ]
+        for stage, following in zip(stages, stages[1:]):
+            m.d.sync += following.eq(stage)
+
+        # Stage 1: read input and weight. They arrive in stage 2.
+        s1_src, s1_wgt = Signal.like(self.inp_address), Signal.like(self.wgt_address)
+        m.d.sync += [s1_src.eq(step.src), s1_wgt.eq(wgt)]
+        s1_reads = stages[1].valid & ~stages[1].flags.reset
+        m.d.comb += [
+            self.inp_en.eq(s1_reads), self.inp_address.eq(s1_src),
+            self.wgt_en.eq(s1_reads), self.wgt_address.eq(s1_wgt),
+        ]
+        s7_total = self._dot_products(m, stages)
+
+        # Stage 5: read the accumulator, unless it is about to be forwarded.
+        near = [stages[n].valid & (stages[n].dst == stages[n + 1].dst) for n in range(9)]
+        keeps = stages[5].flags.reset | stages[5].flags.overwrite
+        behind = stages[6].valid & (stages[6].dst == stages[5].dst)
+        m.d.comb += [
+            self.read_en.eq(stages[5].valid & ~behind & ~keeps),
+            self.read_address.eq(stages[5].dst),
+        ]
+
+        # Stage 6: it arrives; results of two and three cycles ago are still on their way.
+        s6_two, s6_three, s7_one, s7_fresh = Signal(), Signal(), Signal(), Signal()
+        s7_acc, s8_result, s9_result = (Signal.like(self.write_data, name=name)
+                                        for name in ("s7_acc", "s8_result", "s9_result"))
+        m.d.sync += [
+            s6_two.eq(stages[7].valid & (stages[7].dst == stages[5].dst)),
+            s6_three.eq(stages[8].valid & (stages[8].dst == stages[5].dst)),
+            s7_one.eq(stages[7].valid & (stages[7].dst == stages[6].dst)),
+            s7_fresh.eq(stages[6].flags.reset | stages[6].flags.overwrite),
+            s7_acc.eq(Mux(s6_two, s8_result, Mux(s6_three, s9_result, self.read_data))),
+            s9_result.eq(s8_result),
+        ]
+
+        # Stage 7: accumulate.
+        for k, total in enumerate(s7_total):
+            lane = slice(32 * k, 32 * k + 32)
+            old = Mux(s7_one, s8_result[lane], s7_acc[lane])
+            m.d.sync += s8_result[lane].eq(Mux(s7_fresh, 0, old)
+                                           + Mux(stages[7].flags.reset, 0, total))
+
+        # Stage 8: write, unless the next one will.
+        def writes(n):
+            return stages[n].valid & (stages[n].end | ~near[n - 1])
+        m.d.comb += [
+            self.write_en.eq(writes(8)),
+            self.write_address.eq(stages[8].dst),
+            self.write_data.eq(s8_result),
+            self.done.valid.eq(stages[8].end),
+            self.done.entry.eq(stages[8].flags.entry),
+            self.done.fault.eq(stages[8].fault),
+            self.short_uses.eq(self.read_en | writes(5)),
+            self.short_bank.eq(stages[5].dst),
+            self.long_uses.eq(writes(1)),
+            self.long_bank.eq(stages[1].dst),
+            self.event.eq(stages[8].valid),
+            self.busy.eq(~loops.i.ready | Cat(stage.valid | stage.end
+                                              for stage in stages[:9]).any()),
+        ]
+        return m
+
+    def _dot_products(self, m, stages):
+        """Operands in stage 3, products in stage 4, their sums in stage 7."""
+        config = self.config
+        block = config.block
+        s3_inp, s3_wgt = Signal.like(self.inp), Signal.like(self.wgt)
+        m.d.sync += [s3_inp.eq(self.inp), s3_wgt.eq(self.wgt)]
+        if config.extensions:  # one row of the weights takes the place of the diagonal
+            row = self.wgt.word_select(stages[2].row, 8 * block)
+            with m.If(stages[2].flags.depthwise):
+                for o in range(block):
+                    m.d.sync += _byte(s3_wgt, o * block + o).eq(_byte(row, o))
+        # Sums in three steps, as even as they can be.
+        log_steps = [(config.log_block + n) // 3 for n in (2, 1, 0)]
+        totals = []
+        for n in range(config.batch):
+            for o in range(block):
+                terms = []
+                for l in range(block):
+                    product = Signal(signed(16), name=f"s4_product_{n}_{o}_{l}")
+                    m.d.sync += product.eq(_byte(s3_inp, n * block + l).as_signed()
+                                           * _byte(s3_wgt, o * block + l).as_signed())
+                    if config.extensions and l != o:
+                        with m.If(stages[3].flags.depthwise):
+                            m.d.sync += product.eq(0)
+                    terms.append(product)
+                for number, log_step in enumerate(log_steps):
+                    groups = [terms[k:k + (1 << log_step)]
+                              for k in range(0, len(terms), 1 << log_step)]
+                    sums = []
+                    for k, group in enumerate(groups):
+                        total = Signal(signed(len(group[0]) + log_step),
+                                       name=f"s{5 + number}_sum_{n}_{o}_{k}")
+                        m.d.sync += total.eq(sum(group[1:], group[0]))
+                        sums.append(total)
+                    terms = sums
+                totals.append(terms[0])
+        assert exact_log2(block) == sum(log_steps)
+        return totals
+
+
+def _byte(value, index):
+    return value[8 * index:8 * index + 8]

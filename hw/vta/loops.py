@@ -1,0 +1,168 @@
+"""The three nested loops of GEMM and ALU: a micro-operation with its indices in every cycle."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.vta.config import VtaConfig
+
+__all__ = ["LoopCommand", "Operand", "Step", "Loops"]
+
+_ITER_WIDTH = 14
+
+
+class Operand:
+    """An index that the loops compute: its name, the width of its factors and of itself."""
+
+    def __init__(self, name: str, factor_width: int, width: int):
+        self.name, self.factor_width, self.width = name, factor_width, width
+
+
+class LoopCommand(data.StructLayout):
+    """An instruction that executes at least one micro-operation.
+
+    ``flags`` is not looked at; it comes with each micro-operation.
+    """
+
+    def __init__(self, config: VtaConfig, operands: tuple[Operand, ...], flags):
+        super().__init__({
+            "uop_bgn":  config.log_uop_depth,
+            "uop_end":  config.log_uop_depth + 1,
+            "iter_out": _ITER_WIDTH,
+            "iter_in":  _ITER_WIDTH,
+            **{f"{operand.name}_{loop}": operand.factor_width
+               for operand in operands for loop in ("out", "in")},
+            "flags":    flags,
+        })
+
+
+class Step(data.StructLayout):
+    """A micro-operation. ``over_<operand>``: the index is beyond what its bits can say;
+    ``over_uop``: the micro-operation itself is behind the scratchpad's end.
+    """
+
+    def __init__(self, operands: tuple[Operand, ...], flags):
+        super().__init__({
+            "last": 1,
+            "over_uop": 1,
+            **{operand.name: operand.width for operand in operands},
+            **{f"over_{operand.name}": 1 for operand in operands},
+            "flags": flags,
+        })
+
+
+class Loops(wiring.Component):
+    """``for i < iter_out, for j < iter_in, for k in uop_bgn .. uop_end-1``, without a gap.
+
+    ``index = uop[k].field + i*out + j*in`` for each operand, exact: an index that does not fit its
+    bits is marked.
+
+    Members
+    -------
+    i : ``In(stream.Signature(LoopCommand(...)))``
+    uop_en, uop_address : ``Out``; uop : ``In``
+        Read port of the micro-operations; data is kept while ``uop_en`` is low.
+    o : ``Out(stream.Signature(Step(...)))``
+    kill : ``In(1)``
+        Drop everything.
+
+    Timing
+    ------
+    Latency: 3 cycles from the transfer of a command. Throughput: one step per cycle, from one
+    command to the next, too.
+    """
+
+    def __init__(self, config: VtaConfig, operands: tuple[Operand, ...], uop_layout, flags):
+        self.config, self.operands, self.flags = config, operands, flags
+        self.uop_layout = uop_layout
+        super().__init__({
+            "i":           In(stream.Signature(LoopCommand(config, operands, flags))),
+            "uop_en":      Out(1),
+            "uop_address": Out(config.log_uop_depth),
+            "uop":         In(uop_layout),
+            "o":           Out(stream.Signature(Step(operands, flags))),
+            "kill":        In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        command = Signal(LoopCommand(self.config, self.operands, self.flags))
+        active, step, advance = Signal(), Signal(), Signal()
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            step.eq(active & advance),
+        ]
+
+        # Counters run down to 1.
+        k = Signal(self.config.log_uop_depth + 1)
+        k_left, k_count = Signal.like(k), Signal.like(k)
+        j_left, i_left = Signal(_ITER_WIDTH), Signal(_ITER_WIDTH)
+        k_last, j_last, i_last, last = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            k_last.eq(k_left == 1), j_last.eq(j_left == 1), i_last.eq(i_left == 1),
+            last.eq(k_last & j_last & i_last),
+            self.i.ready.eq(~active | (step & last)),
+        ]
+        # The sums of the factors, with one bit that stays once they are too large.
+        inner = {operand.name: Signal(operand.width + 1, name=f"inner_{operand.name}")
+                 for operand in self.operands}
+        outer = {operand.name: Signal(operand.width + 1, name=f"outer_{operand.name}")
+                 for operand in self.operands}
+        with m.If(step):
+            m.d.sync += [k.eq(k + 1), k_left.eq(k_left - 1)]
+            with m.If(k_last):
+                m.d.sync += [k.eq(command.uop_bgn), k_left.eq(k_count), j_left.eq(j_left - 1)]
+                with m.If(j_last):
+                    m.d.sync += [j_left.eq(command.iter_in), i_left.eq(i_left - 1)]
+                for operand in self.operands:
+                    old_inner, old_outer = inner[operand.name], outer[operand.name]
+                    total = Signal(operand.width + 1, name=f"next_{operand.name}")
+                    m.d.comb += total.eq(_add(
+                        Mux(j_last, old_outer, old_inner),
+                        Mux(j_last, command[f"{operand.name}_out"], command[f"{operand.name}_in"]),
+                        operand.width))
+                    m.d.sync += old_inner.eq(total)
+                    with m.If(j_last):
+                        m.d.sync += old_outer.eq(total)
+            with m.If(last):
+                m.d.sync += active.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            new = self.i.p
+            m.d.sync += [
+                command.eq(new), active.eq(1),
+                k.eq(new.uop_bgn), k_left.eq(new.uop_end - new.uop_bgn),
+                k_count.eq(new.uop_end - new.uop_bgn),
+                j_left.eq(new.iter_in), i_left.eq(new.iter_out),
+            ]
+            m.d.sync += [total.eq(0) for total in (*inner.values(), *outer.values())]
+
+        # Stage 1: the micro-operation is being read.
+        s1_valid = Signal()
+        s1 = Signal(Step(self.operands, self.flags))
+        m.d.comb += [self.uop_en.eq(step), self.uop_address.eq(k)]
+        with m.If(advance):
+            m.d.sync += s1_valid.eq(active)
+            m.d.sync += [s1.last.eq(last), s1.over_uop.eq(k[-1]), s1.flags.eq(command.flags)]
+            for operand in self.operands:
+                m.d.sync += Cat(s1[operand.name], s1[f"over_{operand.name}"]).eq(
+                    inner[operand.name])
+
+        # Stage 2: its indices.
+            m.d.sync += [
+                self.o.valid.eq(s1_valid),
+                self.o.p.last.eq(s1.last), self.o.p.over_uop.eq(s1.over_uop),
+                self.o.p.flags.eq(s1.flags),
+            ]
+            for operand in self.operands:
+                m.d.sync += Cat(self.o.p[operand.name], self.o.p[f"over_{operand.name}"]).eq(
+                    _add(Cat(s1[operand.name], s1[f"over_{operand.name}"]),
+                         self.uop[f"{operand.name}_idx"], operand.width))
+        with m.If(self.kill):
+            m.d.sync += [active.eq(0), s1_valid.eq(0), self.o.valid.eq(0)]
+        return m
+
+
+def _add(total, term, width):
+    """``total + term``, where the highest bit of ``total`` says that it was too large already."""
+    exact = total[:width] + term
+    return Cat(exact[:width], total[width] | exact[width:].any())

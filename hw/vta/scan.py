@@ -1,0 +1,137 @@
+"""Finds out which accumulators a GEMM or ALU will use, before it executes."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.vta.config import VtaConfig
+from hw.vta.isa import AluOp, Isa, Opcode
+from hw.vta.load import write_lanes
+from hw.vta.window import Ranges
+
+__all__ = ["UopScan"]
+
+
+class UopScan(wiring.Component):
+    """The smallest and the largest index of all micro-operations, plus all turns of the loops.
+
+    Members
+    -------
+    start : ``In(1)``; word : ``In(128)``
+        A GEMM, DEPTHWISE or ALU with at least one micro-operation.
+    wait : ``In(1)``
+        The micro-operations of ``ranges.uops`` are not all there yet.
+    row_en, row : ``Out``; uops : ``In``
+        Read port: rows of ``lanes`` micro-operations.
+    done : ``Out(1)``
+        For one cycle; ``ranges`` is valid then.
+    ranges : ``Out(Ranges(config))``
+        ``uops`` is valid from the cycle after ``start`` on.
+
+    Timing
+    ------
+    ``done`` comes 8 cycles after ``start``, or as many more as there are rows beyond 3.
+    """
+
+    def __init__(self, config: VtaConfig):
+        self.config = config
+        self.lanes = write_lanes(config, "uop").members["data"].shape.length
+        super().__init__({
+            "start":  In(1),
+            "word":   In(128),
+            "wait":   In(1),
+            "row_en": Out(1),
+            "row":    Out(range(config.depth("uop") // self.lanes)),
+            "uops":   In(data.ArrayLayout(32, self.lanes)),
+            "done":   Out(1),
+            "ranges": Out(Ranges(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, lanes = self.config, self.lanes
+        isa = Isa(config)
+        la, depth = config.log_acc_depth, config.depth("uop")
+        log_lanes = exact_log2(lanes)
+        word = Signal(128)
+        gemm = data.View(isa.layouts[Opcode.GEMM], word)
+        alu = data.View(isa.layouts[Opcode.ALU], word)
+        is_alu = gemm.opcode == Opcode.ALU
+        last_uop = Signal(config.log_uop_depth)
+        m.d.comb += last_uop.eq(Mux(gemm.uop_end > depth, depth - 1, gemm.uop_end - 1))
+
+        # Rows: read, register, compare.
+        reading, left = Signal(), Signal(config.log_uop_depth + 1)
+        s1, s2 = Signal(), Signal()
+        s1_row, s2_row, s2_uops = Signal.like(self.row), Signal.like(self.row), Signal.like(self.uops)
+        m.d.comb += self.row_en.eq(reading & ~self.wait)
+        m.d.sync += [s1.eq(self.row_en), s1_row.eq(self.row), s2.eq(s1), s2_row.eq(s1_row),
+                     s2_uops.eq(self.uops)]
+        with m.If(self.row_en):
+            m.d.sync += self.row.eq(self.row + 1)
+            with m.If(self.row == last_uop >> log_lanes):
+                m.d.sync += reading.eq(0)
+        width = max(la, config.log_inp_depth)
+        lowest = {name: Signal(width, name=f"lowest_{name}") for name in ("dst", "src")}
+        highest = {name: Signal(width, name=f"highest_{name}") for name in ("dst", "src")}
+        for name in ("dst", "src"):
+            low, high = lowest[name], highest[name]
+            for lane in range(lanes):
+                uop = data.View(isa.uop, s2_uops[lane])
+                number = Cat(Const(lane, log_lanes), s2_row)
+                inside = (number >= gemm.uop_bgn) & (number <= last_uop)
+                value = uop[f"{name}_idx"]
+                low, high = (Mux(inside & (value < low), value, low),
+                             Mux(inside & (value > high), value, high))
+            with m.If(s2):
+                m.d.sync += [lowest[name].eq(low), highest[name].eq(high)]
+
+        # Turns: one multiplier, four products.
+        turn = Signal(range(8))
+        a, b, product = Signal(14), Signal(la), Signal(14 + la)
+        m.d.sync += product.eq(a * b)
+        factors = (gemm.dst_factor_out, gemm.dst_factor_in, alu.src_factor_out, alu.src_factor_in)
+        reach = {"dst": Signal(16 + la), "src": Signal(16 + la)}
+        with m.Switch(turn):
+            for n, factor in enumerate(factors, 1):
+                with m.Case(n):
+                    m.d.comb += [a.eq((gemm.iter_in if n % 2 == 0 else gemm.iter_out) - 1),
+                                 b.eq(factor)]
+            with m.Default():
+                pass
+        for name, first in (("dst", 2), ("src", 4)):
+            with m.If((turn == first) | (turn == first + 1)):
+                m.d.sync += reach[name].eq(reach[name] + product)
+        working = Signal()
+        with m.If(working & (turn != 6)):
+            m.d.sync += turn.eq(turn + 1)
+        finished = Signal()
+        m.d.comb += finished.eq(working & (turn == 6) & ~reading & ~s1 & ~s2 & ~self.row_en)
+
+        # Sums, cut off at the end of the scratchpad.
+        with m.If(finished):
+            m.d.sync += working.eq(0)
+        m.d.sync += self.done.eq(finished)
+        for name, span in (("dst", self.ranges.writes), ("src", self.ranges.reads)):
+            top = highest[name] + reach[name] + ((is_alu & alu.bias) if name == "src" else 0)
+            m.d.sync += [
+                span.first.eq(Mux(lowest[name] >> la, -1, lowest[name])),
+                span.last.eq(Mux(top >> la, -1, top)),
+            ]
+        uses_source = is_alu & (~alu.use_imm | (alu.alu_opcode == AluOp.RQT))
+        m.d.comb += [
+            self.ranges.writes.valid.eq(1),
+            self.ranges.reads.valid.eq(uses_source),
+            self.ranges.uops.valid.eq(working | self.done),
+            self.ranges.uops.first.eq(gemm.uop_bgn),
+            self.ranges.uops.last.eq(last_uop),
+        ]
+        with m.If(self.start):
+            m.d.sync += [
+                word.eq(self.word), working.eq(1), reading.eq(1), turn.eq(0),
+                self.row.eq(data.View(isa.layouts[Opcode.GEMM], self.word).uop_bgn >> log_lanes),
+                *(signal.eq(-1) for signal in lowest.values()),
+                *(signal.eq(0) for signal in (*highest.values(), *reach.values())),
+            ]
+        return m

@@ -1,0 +1,358 @@
+"""STORE: narrows accumulators to bytes and writes them to DRAM, several bursts at a time."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.bus.axi import INCR, OKAY, Axi4, Bursts
+from hw.vta.accumulators import LaneRead, store_lanes
+from hw.vta.config import VtaConfig
+from hw.vta.fetch import NUMBER_WIDTH, Dispatched
+from hw.vta.isa import Fault, Isa, Memory, Opcode
+from hw.vta.load import Transfer
+from hw.vta.load_unit import Stopped, UnitStatus
+from hw.vta.tokens import TokenPorts
+
+__all__ = ["StoreUnit", "narrow"]
+
+_ELEMENTS = 8  # entries of the buffer between scratchpad and bus
+
+
+def narrow(accumulator, saturate):
+    """The low 8 bits of each lane, or the lane clamped to int8."""
+    result = []
+    for k in range(0, len(accumulator), 32):
+        lane = accumulator[k:k + 32]
+        fits = (lane[7:] == 0) | lane[7:].all()
+        clamped = Cat((~lane[31]).replicate(7), lane[31])
+        result.append(Mux(saturate & ~fits, clamped, lane[:8]))
+    return Cat(*result)
+
+
+class _Source(data.StructLayout):
+    """Elements of one row in the scratchpad, and where the row begins in its first beat."""
+
+    def __init__(self):
+        super().__init__({"position": 17, "step": 6, "count": 16, "offset": 4, "saturate": 1})
+
+
+class _Label(data.Struct):
+    number: NUMBER_WIDTH
+    push:   1
+    empty:  1  # writes nothing
+    fault:  Fault
+
+
+class StoreUnit(wiring.Component):
+    """Executes STORE, in order; the next one begins while the bus still answers for the last.
+
+    Before anything is written, the range of the scratchpad and the addresses are checked. A token
+    is posted when the bus has confirmed all that the instruction wrote.
+
+    Members
+    -------
+    i : ``In(stream.Signature(Dispatched))``
+    tokens : ``Out(TokenPorts())``
+    halt : ``In(1)``
+        No further instruction begins; those that have begun go on.
+    stopped : ``Out(Stopped)``
+    status : ``Out(UnitStatus)``
+    base_out : ``In(address_width)``
+        Byte address of element 0; a multiple of the bytes of a beat.
+    read : ``Out(LaneRead(...))``
+    aw..., w..., b... : write channels of :class:`Axi4`
+
+    Timing
+    ------
+    One beat per cycle, with elements in sequence; with ``sram_skip`` an element per cycle at most.
+    The first burst is announced 12 cycles after the instruction was taken.
+    """
+
+    def __init__(self, config: VtaConfig):
+        self.config = config
+        self.transfer = Transfer.of(config, Memory.OUT)
+        self.lanes = store_lanes(config)
+        acc = 8 * config.element_bytes("acc")
+        axi = Axi4(address_width=config.address_width, data_width=config.bus_width).members
+        super().__init__({
+            "i":        In(stream.Signature(Dispatched)),
+            "tokens":   Out(TokenPorts()),
+            "halt":     In(1),
+            "stopped":  Out(Stopped),
+            "status":   Out(UnitStatus),
+            "base_out": In(config.address_width),
+            "read":     Out(LaneRead(width=acc, depth=config.depth("acc"), lanes=self.lanes)),
+            **{name: member for name, member in axi.items()
+               if name[:2] == "aw" or name[0] in "wb"},
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        self._log_bus = exact_log2(config.bus_width // 8)
+        m.submodules.bursts = bursts = Bursts(
+            beat_width=config.address_width - self._log_bus, count_width=26,
+            beat_bytes=config.bus_width // 8, longest=config.burst_beats)
+        m.submodules.sources = sources = SyncFIFO(width=_Source().size, depth=4)
+        m.submodules.labels = labels = SyncFIFO(width=_Label.as_shape().size, depth=8)
+        preparing, reading, confirmed = Signal(), Signal(), Signal(4)
+        self._prepare(m, bursts, sources, labels, preparing)
+        beats = self._read(m, sources, reading)
+        writing, complete = self._write(m, bursts, beats)
+
+        # Completion: in order, when the bus has answered for the last burst.
+        oldest = data.View(_Label, labels.r_data)
+        blocked, error = Signal(), Signal()
+        fault = Signal(Fault)
+        with m.If(self.bvalid & (self.bresp != OKAY)):
+            m.d.sync += error.eq(1)
+        m.d.comb += [
+            blocked.eq(labels.r_rdy & oldest.push & self.tokens.full_prev),
+            fault.eq(Mux(error, Fault.BUS_ERROR, oldest.fault)),
+        ]
+        leave = Signal()
+        with m.If(labels.r_rdy & ~self.stopped.valid & (oldest.empty | (confirmed != 0))):
+            with m.If(fault != Fault.DONE):
+                m.d.sync += [
+                    self.stopped.valid.eq(1), self.stopped.fault.eq(fault),
+                    self.stopped.number.eq(oldest.number),
+                ]
+            with m.Elif(~blocked):
+                m.d.comb += [leave.eq(1), labels.r_en.eq(1),
+                             self.tokens.push_prev.eq(oldest.push)]
+        m.d.sync += confirmed.eq(confirmed + complete - (leave & ~oldest.empty))
+        m.d.comb += self.status.busy.eq(
+            preparing | reading | writing
+            | (labels.r_rdy & ~self.stopped.valid & ~(blocked & (oldest.empty | (confirmed != 0)))))
+        with m.If(blocked & (oldest.empty | (confirmed != 0))):
+            m.d.comb += self.status.wait_prev.eq(1)
+        return m
+
+    def _prepare(self, m, bursts, sources, labels, busy):
+        """Check an instruction; give each of its rows to the bus and to the scratchpad."""
+        config, transfer = self.config, self.transfer
+        layout = Isa(config).layouts[Opcode.STORE]
+        waiting = data.View(layout, self.i.p.word)
+        word, label = Signal(128), Signal(_Label)
+        insn = data.View(layout, word)
+        skip, saturate, stride = ((insn.sram_skip, insn.saturate, insn.sram_stride)
+                                  if config.extensions else (0, 0, 0))
+        step = Signal(6)
+        m.d.comb += step.eq(skip + 1)
+        missing, idle = waiting.pop_prev & ~self.tokens.available_prev, Signal()
+        start = Signal()
+        m.d.comb += [
+            start.eq(idle & self.i.valid & ~missing & ~self.halt),
+            self.i.ready.eq(start),
+            self.tokens.pop_prev.eq(start & waiting.pop_prev),
+            self.status.wait_prev.eq(idle & self.i.valid & missing),
+        ]
+
+        # One multiplier, used in turn: its result is there a cycle after its factors.
+        a, b, product = Signal(34), Signal(16), Signal(50)
+        m.d.sync += product.eq(a * b)
+        rows, element, position = Signal(16), Signal(33), Signal(17)
+        in_row, span, last_row = Signal(22), Signal(50), Signal(34)
+        byte, in_beat = Signal(48), Signal(4)
+        log_elements = exact_log2(transfer.elements)
+        log_beats = exact_log2(transfer.beats)
+        log_size = exact_log2(transfer.element_bytes)
+        in_beat = element[:log_elements] if log_elements else Const(0, 1)
+        source = Signal(_Source())
+        m.d.comb += [
+            busy.eq(~idle | start),
+            byte.eq((element << log_size) + self.base_out),
+            bursts.i.p.beat.eq(byte >> self._log_bus),
+            bursts.i.p.beats.eq(insn.x_size << log_beats if log_elements == 0 else
+                                (insn.x_size + in_beat + transfer.elements - 1) >> log_elements),
+            bursts.i.p.tag.eq(rows == 1),
+            source.position.eq(position), source.step.eq(step), source.count.eq(insn.x_size),
+            source.offset.eq(in_beat), source.saturate.eq(saturate),
+            sources.w_data.eq(source),
+            labels.w_data.eq(label),
+        ]
+        with m.FSM(name="prepare"):
+            with m.State("IDLE"):
+                m.d.comb += idle.eq(1)
+                with m.If(start):
+                    m.d.sync += [
+                        word.eq(self.i.p.word),
+                        label.number.eq(self.i.p.number), label.push.eq(waiting.push_prev),
+                        label.fault.eq(self.i.p.fault),
+                    ]
+                    none = (waiting.x_size == 0) | (waiting.y_size == 0)
+                    m.d.sync += label.empty.eq((self.i.p.fault != Fault.DONE) | none)
+                    m.next = "ROW"
+                    with m.If((self.i.p.fault != Fault.DONE) | none):
+                        m.next = "LABEL"
+            with m.State("ROW"):
+                m.d.sync += [rows.eq(insn.y_size), element.eq(insn.dram_base),
+                             position.eq(insn.sram_base)]
+                m.d.comb += [a.eq(insn.x_size - 1), b.eq(step)]
+                m.next = "ROWS"
+            with m.State("ROWS"):
+                m.d.sync += in_row.eq(product)  # from the first element of a row to its last
+                m.d.comb += [a.eq(insn.y_size - 1), b.eq(insn.x_stride)]
+                m.next = "STRIDE"
+            with m.State("STRIDE"):
+                m.d.sync += last_row.eq(product + insn.dram_base)
+                m.d.comb += [a.eq(Mux(stride != 0, stride, in_row + step)), b.eq(insn.y_size - 1)]
+                m.next = "SPAN"
+            with m.State("SPAN"):
+                m.d.sync += span.eq(product + in_row + insn.sram_base)
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                past = ((last_row + insn.x_size) << log_size) + self.base_out
+                with m.If(span >= config.depth("acc")):
+                    m.d.sync += [label.fault.eq(Fault.ACC_RANGE), label.empty.eq(1)]
+                with m.Elif(past > 1 << config.address_width):
+                    m.d.sync += [label.fault.eq(Fault.BUS_ERROR), label.empty.eq(1)]
+                m.next = "LABEL"
+            with m.State("LABEL"):
+                m.d.comb += labels.w_en.eq(1)
+                with m.If(labels.w_rdy):
+                    m.next = "EMIT"
+                    with m.If(label.empty):
+                        m.next = "IDLE"
+            with m.State("EMIT"):
+                m.d.comb += [bursts.i.valid.eq(sources.w_rdy),
+                             sources.w_en.eq(bursts.i.ready)]
+                with m.If(sources.w_rdy & bursts.i.ready):
+                    m.d.sync += [
+                        element.eq(element + insn.x_stride), rows.eq(rows - 1),
+                        position.eq(position + Mux(stride != 0, stride, in_row + step)),
+                    ]
+                    with m.If(rows == 1):
+                        m.next = "IDLE"
+
+    def _read(self, m, sources, busy):
+        """Read, narrow, and put where the beat wants it. Returns the buffer of elements."""
+        lanes, bits = self.lanes, 8 * self.transfer.element_bytes
+        layout = data.StructLayout({"data": lanes * bits, "mask": lanes, "end": 1})
+        m.submodules.elements = elements = SyncFIFOBuffered(width=layout.size, depth=_ELEMENTS)
+        row = Signal(_Source())
+        active = Signal()
+        free = Signal(range(_ELEMENTS + 1), init=_ELEMENTS)
+        count, room = Signal(range(lanes + 1)), Signal(range(lanes + 1))
+        offset = row.offset[:exact_log2(lanes)] if lanes > 1 else Const(0, 1)
+        fire, last = Signal(), Signal()
+        m.d.comb += [
+            room.eq(lanes - offset),
+            count.eq(Mux(row.step != 1, 1, Mux(row.count < room, row.count, room))),
+            self.read.valid.eq(active & (free != 0)),
+            self.read.address.eq(row.position),
+            self.read.count.eq(count),
+            fire.eq(self.read.valid & self.read.ready),
+            last.eq(row.count == count),
+        ]
+        with m.If(fire):
+            m.d.sync += [
+                row.position.eq(row.position + Mux(row.step != 1, row.step, count)),
+                row.count.eq(row.count - count),
+                row.offset.eq(offset + count),
+            ]
+        with m.If(~active | (fire & last)):
+            m.d.comb += sources.r_en.eq(1)
+            m.d.sync += [active.eq(sources.r_rdy), row.eq(sources.r_data)]
+
+        # The data comes a cycle later; lane n of it belongs to place `offset + n` of the beat.
+        s1, s1_count, s1_offset, s1_end, s1_saturate = (
+            Signal(), Signal.like(count), Signal.like(offset), Signal(), Signal())
+        m.d.sync += [
+            s1.eq(fire), s1_count.eq(count), s1_offset.eq(offset), s1_saturate.eq(row.saturate),
+            s1_end.eq(last | (offset + count == lanes)),
+        ]
+        narrowed = Array(narrow(lane, s1_saturate) for lane in self.read.data)
+        s2, s2_item = Signal(), Signal(layout)
+        m.d.sync += [s2.eq(s1), s2_item.end.eq(s1_end)]
+        for place in range(lanes):
+            if lanes == 1:
+                lane, used = 0, 1
+            else:
+                lane = Signal.like(s1_offset, name=f"lane_{place}")
+                m.d.comb += lane.eq(place - s1_offset)
+                used = lane < s1_count
+            m.d.sync += [
+                s2_item.data[place * bits:(place + 1) * bits].eq(Mux(used, narrowed[lane], 0)),
+                s2_item.mask[place].eq(used),
+            ]
+        m.d.comb += [elements.w_en.eq(s2), elements.w_data.eq(s2_item)]
+        taken = elements.r_rdy & elements.r_en
+        m.d.sync += free.eq(free - fire + taken)
+        m.d.comb += busy.eq(active | sources.r_rdy | s1 | s2 | elements.r_rdy
+                            | (free != _ELEMENTS))
+        return elements
+
+    def _write(self, m, bursts, elements):
+        """Announce bursts, and send their beats. Returns: busy, and an instruction is complete."""
+        config, transfer, lanes = self.config, self.transfer, self.lanes
+        bits = 8 * transfer.element_bytes
+        layout = data.StructLayout({"data": lanes * bits, "mask": lanes, "end": 1})
+        length = data.StructLayout({"beats": 9, "tag": 1})
+        m.submodules.lengths = lengths = SyncFIFO(width=length.size, depth=config.writes)
+        m.submodules.answers = answers = SyncFIFO(width=1, depth=config.writes)
+
+        # AW: as many as may be outstanding.
+        go = Signal()
+        m.d.comb += [
+            self.awid.eq(0), self.awsize.eq(self._log_bus), self.awburst.eq(INCR),
+            go.eq(bursts.o.valid & (~self.awvalid | self.awready) & lengths.w_rdy
+                  & answers.w_rdy),
+            bursts.o.ready.eq(go), lengths.w_en.eq(go), answers.w_en.eq(go),
+            lengths.w_data.eq(Cat(bursts.o.p.beats, bursts.o.p.tag)),
+            answers.w_data.eq(bursts.o.p.tag),
+        ]
+        with m.If(self.awready):
+            m.d.sync += self.awvalid.eq(0)
+        with m.If(go):
+            m.d.sync += [
+                self.awvalid.eq(1),
+                self.awaddr.eq(bursts.o.p.beat << self._log_bus),
+                self.awlen.eq(bursts.o.p.beats - 1),
+            ]
+
+        # W: a register holds what is offered. Elements that share a beat are gathered first.
+        element = data.View(layout, elements.r_data)
+        burst = data.View(length, lengths.r_data)
+        sent = Signal(9)
+        gathered, mask = Signal(lanes * bits), Signal(lanes)
+        free, send, chunk = Signal(), Signal(), Signal(range(max(transfer.beats, 2)))
+        last = sent == burst.beats - 1
+        m.d.comb += free.eq(~self.wvalid | self.wready)
+        with m.If(self.wready):
+            m.d.sync += self.wvalid.eq(0)
+        with m.If(send):
+            m.d.sync += [self.wvalid.eq(1), self.wlast.eq(last),
+                         sent.eq(Mux(last, 0, sent + 1))]
+            m.d.comb += lengths.r_en.eq(last)
+        offered = elements.r_rdy & lengths.r_rdy & free
+        if lanes == 1:
+            end = chunk == transfer.beats - 1
+            m.d.comb += [send.eq(offered), elements.r_en.eq(offered & end)]
+            with m.If(send):
+                m.d.sync += [
+                    self.wdata.eq(element.data.word_select(chunk, config.bus_width)
+                                  if transfer.beats > 1 else element.data),
+                    self.wstrb.eq(-1),
+                    chunk.eq(Mux(end, 0, chunk + 1)),
+                ]
+        else:
+            m.d.comb += [send.eq(offered & element.end),
+                         elements.r_en.eq(elements.r_rdy & (~element.end | send))]
+            with m.If(elements.r_en):
+                m.d.sync += [gathered.eq(Mux(send, 0, gathered | element.data)),
+                             mask.eq(Mux(send, 0, mask | element.mask))]
+            with m.If(send):
+                bytes_ = transfer.element_bytes
+                m.d.sync += [
+                    self.wdata.eq(gathered | element.data),
+                    self.wstrb.eq(Cat(bit.replicate(bytes_) for bit in mask | element.mask)),
+                ]
+
+        # B: in order.
+        m.d.comb += [self.bready.eq(1), answers.r_en.eq(self.bvalid),
+                     self.status.memory.eq(self.wvalid & ~self.wready)]
+        busy = bursts.busy | self.awvalid | self.wvalid | lengths.r_rdy | answers.r_rdy
+        return busy, self.bvalid & answers.r_rdy & answers.r_data
