@@ -46,13 +46,13 @@ class MultiplyAdd(wiring.Component):
     def __init__(self, operand: FloatFormat = BFLOAT16, sum: FloatFormat = FLOAT32):
         self.operand = operand
         self.sum     = sum
+        _check(operand, sum)
         super().__init__({
             "a": In(OperandLayout(operand)),
             "b": In(OperandLayout(operand)),
             "c": In(SumLayout(sum)),
             "y": Out(SumLayout(sum)),
         })
-        _check(operand, sum)
 
     def elaborate(self, platform):
         m = Module()
@@ -219,7 +219,8 @@ def _after_point(operand, sum):
 
 
 def _check(operand, sum):
-    """Whether every exponent that comes up fits into :class:`SumLayout`."""
+    """Refuse a sum without infinity, or one whose layout does not hold each exponent there is."""
+    SumLayout(sum)
     lowest  = 2 + _product_bias(operand, sum) - _after_point(operand, sum)
     highest = 2 * (operand.max_exponent + operand.bias) + _product_bias(operand, sum) + 2
     limits  = range(-2 << sum.exponent, 2 << sum.exponent)
@@ -250,7 +251,7 @@ class _Registers:
 
 
 def _shift_right(value, lost, amount, levels):
-    """``value`` shifted by the bits ``levels`` of ``amount``, and whether ones were lost, or are."""
+    """``value`` shifted by bits ``levels`` of ``amount``, and whether ones were lost, or are."""
     for level in reversed(levels):
         distance, enable = 1 << level, amount[level]
         lost  = lost | enable & value[:distance].any()

@@ -79,8 +79,8 @@ class _Draw:
     def factors(self, exponent, a_significand, b_significand, sign) -> tuple[np.ndarray, ...]:
         """Words whose exponents add up to ``exponent``, and whose signs multiply to ``sign``."""
         fmt = self.operand
-        low  = np.maximum(fmt.min_exponent, exponent - fmt.max_exponent)
-        high = np.minimum(fmt.max_exponent, exponent - fmt.min_exponent)
+        low, high = (limit // 2 for limit in _finite_products(fmt))
+        low, high = np.maximum(low, exponent - high), np.minimum(high, exponent - low)
         a_exponent = self.between(low, high)
         a_sign = self.bits(1)
         return (_word(fmt, a_sign, a_exponent, a_significand),
@@ -115,9 +115,10 @@ def _classes(operand: FloatFormat, sum: FloatFormat) -> dict[str, Callable[[_Dra
         if max(low, sum.min_exponent - distance) <= min(high, sum.max_exponent - distance):
             table[f"alignment {distance:+d}"] = partial(_alignment, distance=distance)
     near = range(max(low, sum.min_exponent + 1), min(high, sum.max_exponent - 2) + 1)
-    for depth in range(1, sum.fraction + 1) if near else ():
+    wide = product_bits > sum.fraction + 1  # the last bit would be left to chance
+    for depth in range(1, sum.fraction + 1 - wide) if near else ():
         table[f"cancellation of {depth}"] = partial(_cancellation, exponents=near, depth=depth)
-    if near and product_bits <= sum.fraction + 1:
+    if near and not wide:
         table["cancellation of everything"] = partial(_cancellation, exponents=near, depth=None)
     # Where products as small as half a unit of some sum exist, whatever zeros they end in.
     ties = sum.fraction >= 3 and all(
