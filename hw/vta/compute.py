@@ -50,7 +50,7 @@ class ComputeUnit(wiring.Component):
     store : ``In(LaneRead(...))``
     base_uop, base_acc, base_acc_8bit, ar, r_valid, r_data
         As in :class:`hw.vta.load.Loader`.
-    gemm_event, alu_event, gemm_busy, alu_busy, alu_waits, load_busy : ``Out(1)``
+    gemm_event, alu_event, gemm_busy, alu_busy, alu_waits, load_busy, load_moves : ``Out(1)``
         For the counters.
 
     Timing
@@ -85,7 +85,7 @@ class ComputeUnit(wiring.Component):
             "r_valid":       In(1),
             "r_data":        In(ReadBeat(config.bus_width)),
             **{name: Out(1) for name in ("gemm_event", "alu_event", "gemm_busy", "alu_busy",
-                                         "alu_waits", "load_busy")},
+                                         "alu_waits", "load_busy", "load_moves")},
         })
 
     def elaborate(self, platform):
@@ -147,6 +147,7 @@ class ComputeUnit(wiring.Component):
             self.gemm_event.eq(gemm.event), self.alu_event.eq(alu.event),
             self.gemm_busy.eq(gemm.busy), self.alu_busy.eq(alu.busy),
             self.alu_waits.eq(alu.waits), self.load_busy.eq(loader.busy),
+            self.load_moves.eq(loader.moves),
         ]
         with m.If(window.leaving & blocked):
             m.d.comb += [

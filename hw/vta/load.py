@@ -110,6 +110,8 @@ class Loader(wiring.Component):
     busy : ``Out(1)``
     starved : ``Out(1)``
         The writer waits for the bus.
+    moves : ``Out(1)``
+        The writer writes.
     ar, r_valid, r_data
         To :class:`hw.bus.axi.ReadPort`.
 
@@ -136,6 +138,7 @@ class Loader(wiring.Component):
             "done":    Out(LoadDone(cookie)),
             "busy":    Out(1),
             "starved": Out(1),
+            "moves":   Out(1),
             "ar":      Out(stream.Signature(Burst(beat_width=beat_width))),
             "r_valid": In(1),
             "r_data":  In(ReadBeat(config.bus_width)),
@@ -296,6 +299,7 @@ class Loader(wiring.Component):
             want.eq(busy & (is_pad | reader.o.valid)),
             self.starved.eq(busy & ~is_pad & ~reader.o.valid),
             reader.o.ready.eq(fire & ~is_pad),
+            self.moves.eq(fire),
         ]
         with m.Switch(plan.memory):
             for kind, transfer in self.transfers.items():

@@ -53,6 +53,8 @@ class LoadUnit(wiring.Component):
         No further instruction begins.
     stopped : ``Out(Stopped)``
     status : ``Out(UnitStatus)``
+    load_moves : ``Out(1)``
+        An element is written.
     base_inp, base_wgt, write_inp, write_wgt, ar, r_valid, r_data
         As in :class:`hw.vta.load.Loader`.
     """
@@ -66,6 +68,7 @@ class LoadUnit(wiring.Component):
             "halt":      In(1),
             "stopped":   Out(Stopped),
             "status":    Out(UnitStatus),
+            "load_moves": Out(1),
             "base_inp":  In(config.address_width),
             "base_wgt":  In(config.address_width),
             "write_inp": Out(write_lanes(config, "inp")),
@@ -131,5 +134,6 @@ class LoadUnit(wiring.Component):
                                 & ~self.stopped.valid),
             self.status.wait_next.eq((self.i.valid & missing) | blocked),
             self.status.memory.eq(loader.starved),
+            self.load_moves.eq(loader.moves),
         ]
         return m
