@@ -14,6 +14,7 @@ the test does not look at::
 
 import argparse
 import json
+import random
 import re
 import sys
 from collections.abc import Callable
@@ -147,16 +148,24 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
         file, text, read = "design.il", rtlil.convert(design, name=name), "read_rtlil design.il"
     width = n.bit_length()
     prepare = [read, f"hierarchy -check -top {name}", "proc", "flatten", "opt_clean"]
-    candidates = f"mutate -list {n * _SPARE + 10} -seed {seed} -o candidates.ys " \
-                 f"t:* t:$meminit* %d"
 
     def make(folder):
         (folder / file).write_text(text)
-        run_yosys(folder, [*prepare, "write_json cells.json", candidates], script="list.ys")
+        run_yosys(folder, [*prepare, "write_json cells.json"], script="cells.ys")
         cells = json.loads((folder / "cells.json").read_text())["modules"][name]["cells"]
         (folder / "cells.json").unlink()
+        # Yosys spreads its choice evenly over cells and wires, but takes forever when it is to
+        # choose nearly all. So of a small design it lists everything, and the choice is made here.
+        wanted = n * _SPARE + 10
+        bits = sum(len(pins) for cell in cells.values() for pins in cell["connections"].values())
+        run_yosys(folder, [*prepare, f"mutate -list {wanted if wanted < bits else 10 ** 9} "
+                                     f"-seed {seed} -o candidates.ys t:* t:$meminit* %d"],
+                  script="list.ys")
         chosen = [line for line in (folder / "candidates.ys").read_text().splitlines()
-                  if _is_logic(cells, _parse(line, 0))][:n]
+                  if _is_logic(cells, _parse(line, 0))]
+        if wanted >= bits:
+            random.Random(f"mutations {seed}").shuffle(chosen)
+        chosen = chosen[:n]
         if not chosen:
             raise ToolError(f"{name} has no cell to mutate")
         (folder / "mutations.ys").write_text("\n".join(
@@ -165,7 +174,7 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
         run_yosys(folder, [*prepare, "script mutations.ys", "opt_clean", "write_rtlil mutants.il",
                            "write_verilog -noattr mutants.v"], script="mutate.ys")
 
-    folder = cached_dir("mutants", text, name, n, seed, prepare, candidates, _SPARED,
+    folder = cached_dir("mutants", text, name, n, seed, prepare, _SPARED, _SPARE,
                         yosys_version(), make=make)
     lines = (folder / "mutations.ys").read_text().splitlines()
     return folder, tuple(_parse(line, index) for index, line in enumerate(lines, start=1))
