@@ -27,6 +27,7 @@ from amaranth.lib import wiring
 
 from hw.cache import cached_dir
 from hw.tools import ToolError, ToolTimeout, run_yosys, yosys_version
+from hw.verilog import _Text
 from sim.verilated import Engine, StreamError
 
 __all__ = ["SELECT", "Mutation", "Survivor", "Outcome", "MutantEngine", "mutants", "survivors"]
@@ -120,6 +121,17 @@ def _shorten(source: str) -> str:
     return source.split("/site-packages/")[-1]
 
 
+def _rtlil(component: wiring.Component, name: str) -> dict[str, str]:
+    """Files that Yosys reads with the source lines in them; as :func:`hw.verilog.to_verilog`."""
+    files, pending = {}, {name: component}
+    while pending:
+        module, part = pending.popitem()
+        platform = _Text()
+        files[f"{module}.il"] = rtlil.convert(part, name=module, platform=platform)
+        pending |= {other: c for other, c in platform.modules.items() if f"{other}.il" not in files}
+    return files
+
+
 def _is_logic(cells: dict, mutation: Mutation) -> bool:
     kind = cells[mutation.cell]["type"]
     return not any(kind.startswith(prefix) and re.match(port, mutation.port)
@@ -143,14 +155,16 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n!r}")
     if isinstance(design, str):
-        file, text, read = "design.v", design, "read_verilog -sv design.v"
+        files, reader = {"design.v": design}, "read_verilog -sv"
     else:
-        file, text, read = "design.il", rtlil.convert(design, name=name), "read_rtlil design.il"
+        files, reader = _rtlil(design, name), "read_rtlil"
     width = n.bit_length()
-    prepare = [read, f"hierarchy -check -top {name}", "proc", "flatten", "opt_clean"]
+    prepare = [*(f"{reader} {file}" for file in files), f"hierarchy -check -top {name}",
+               "proc", "flatten", "opt_clean"]
 
     def make(folder):
-        (folder / file).write_text(text)
+        for file, text in files.items():
+            (folder / file).write_text(text)
         run_yosys(folder, [*prepare, "write_json cells.json"], script="cells.ys")
         cells = json.loads((folder / "cells.json").read_text())["modules"][name]["cells"]
         (folder / "cells.json").unlink()
@@ -174,7 +188,7 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
         run_yosys(folder, [*prepare, "script mutations.ys", "opt_clean", "write_rtlil mutants.il",
                            "write_verilog -noattr mutants.v"], script="mutate.ys")
 
-    folder = cached_dir("mutants", text, name, n, seed, prepare, _SPARED, _SPARE,
+    folder = cached_dir("mutants", sorted(files.items()), name, n, seed, prepare, _SPARED, _SPARE,
                         yosys_version(), make=make)
     lines = (folder / "mutations.ys").read_text().splitlines()
     return folder, tuple(_parse(line, index) for index, line in enumerate(lines, start=1))
@@ -200,7 +214,7 @@ class MutantEngine(Engine):
 # Running the test on them -----------------------------------------------------------------------
 
 def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n: int = 200,
-              seed: int = 1, *, name: str = "top", steps: int = 20,
+              seed: int = 1, *, name: str = "top", steps: int = 12,
               timeout: int = 120) -> Outcome:
     """Run ``check`` on ``n`` mutants of ``design``, and prove of survivors what can be proved.
 
