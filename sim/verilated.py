@@ -97,6 +97,8 @@ class Engine:
         Name of the module.
     trace : path or ``None``
         File to write waveforms to (FST), from the first cycle on; two time units are a cycle.
+    extra : :class:`str`
+        Further C++ of ``sim/native`` that drives this design, compiled behind the harness.
 
     Values are Python integers, arrays hold one value per row: up to 64 bits a one-dimensional
     array of any integer type, wider ones a ``uint64`` array of shape (rows, words), the least
@@ -107,11 +109,11 @@ class Engine:
     """
 
     def __init__(self, design: wiring.Component | str, name: str = "top", *,
-                 trace: str | Path | None = None):
+                 trace: str | Path | None = None, extra: str | None = None):
         self._handle = None
         verilog = design if isinstance(design, str) else to_verilog(design, name)
         self.name = name
-        self.library = _library(verilog, name, trace is not None)
+        self.library = _library(verilog, name, trace is not None, extra)
         self._trace = None if trace is None else Path(trace)
         self._lib = _load(self.library)
         self.ports = {}
@@ -168,6 +170,23 @@ class Engine:
         raw = ctypes.create_string_buffer(port.words * 8)
         self._lib.npu_get(self._handle, port.index, raw, len(raw))
         return int.from_bytes(raw.raw, "little")
+
+    def memory(self, name: str) -> np.ndarray:
+        """The rows of a memory as they are now, bytes of shape (depth, bytes of a row).
+
+        ``name`` is the path of the instance below the top, with dots: ``"buffer.bank_0"``. Memories
+        that nothing depends on are not there.
+        """
+        names = [self._lib.npu_memory_name(index).decode()
+                 for index in range(self._lib.npu_memory_count())]
+        if name not in names:
+            raise ValueError(f"name must be a memory of {self.name} ({', '.join(names)}), "
+                             f"not {name!r}")
+        index = names.index(name)
+        rows = np.zeros((self._lib.npu_memory_depth(index), self._lib.npu_memory_bytes(index)),
+                        np.uint8)
+        self._lib.npu_memory_get(self._handle, index, rows.ctypes.data)
+        return rows
 
     # Rows ---------------------------------------------------------------------------------------
 
@@ -310,14 +329,31 @@ def _port_table(header: str) -> str:
     return f"const PortInfo kPorts[] = {{\n{''.join(rows)}}};\n"
 
 
-def _library(verilog: str, name: str, trace: bool) -> Path:
+_MEMORY = re.compile(r"VlUnpacked<\w+(?:<\d+>)?/\*(\d+):0\*/, (\d+)> (\w+__DOT__\w+);")
+
+
+def _memory_table(header: str) -> str:
+    """The memories that Verilator kept."""
+    rows = []
+    for high, depth, field in _MEMORY.findall(header):
+        name = re.sub(r"__0([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), field)
+        name = ".".join(name.split("__DOT__")[1:])
+        rows.append(f'    {{"{name}", {int(high) // 8 + 1}, {depth}, '
+                    f'sizeof(Vtop___024root::{field}) / {depth}, '
+                    f'[](Vtop& t) -> void* {{ return &t.rootp->{field}; }}}},\n')
+    return f"const MemoryInfo kMemories[] = {{\n{''.join(rows)}    {{nullptr}}}};\n"
+
+
+def _library(verilog: str, name: str, trace: bool, extra: str | None) -> Path:
     """The shared library of one module, from the cache or built."""
-    harness = (NATIVE / "harness.cpp").read_text()
+    harness = "".join((NATIVE / part).read_text() for part in ("harness.cpp", extra) if part)
     options = ["-O3", "--output-split", "20000"] + ["--trace-fst"] * trace
 
     def make(folder: Path) -> None:
         verilate(verilog, name, folder, *options)
-        (folder / "ports.inc").write_text(_port_table((folder / "Vtop.h").read_text()))
+        (folder / "ports.inc").write_text(
+            _port_table((folder / "Vtop.h").read_text())
+            + _memory_table((folder / "Vtop___024root.h").read_text()))
         (folder / "harness.cpp").write_text(harness)
         objects = compile_parts(_parts(folder), folder, trace=trace)
         runtime = runtime_objects("verilated.cpp", "verilated_threads.cpp",
@@ -361,6 +397,8 @@ def _load(path: Path) -> ctypes.CDLL:
     lib.npu_delete.argtypes = [pointer]
     lib.npu_set.argtypes = [pointer, integer, pointer, ctypes.c_uint32]
     lib.npu_get.argtypes = [pointer, integer, pointer, ctypes.c_uint32]
+    lib.npu_memory_name.restype = ctypes.c_char_p
+    lib.npu_memory_get.argtypes = [pointer, integer, pointer]
     lib.npu_step.argtypes = [pointer, ctypes.c_uint64]
     lib.npu_pipe.argtypes = [pointer, wide, wide, integer, pointer, integer, pointer]
     lib.npu_streams.argtypes = [pointer, integer, pointer, wide, wide, pointer, pointer]

@@ -101,7 +101,7 @@ class ComputeUnit(wiring.Component):
         m.submodules.scan = scan = UopScan(config)
 
         uop_lanes = write_lanes(config, "uop").members["data"].shape.length
-        m.submodules.uops = uops = Scratchpad(32, config.depth("uop"), banks=uop_lanes, reads=3)
+        m.submodules.uop_memory = uops = Scratchpad(32, config.depth("uop"), banks=uop_lanes, reads=3)
         connect_lanes(m, loader.write_uop, uops.write)
         m.d.comb += [
             loader.write_uop.ready.eq(1),

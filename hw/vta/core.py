@@ -98,6 +98,8 @@ class VtaCore(wiring.Component):
             fetch.start.eq(registers.launch),
         ]
 
+        wiring.connect(m, store.read, compute.store)
+
         # Queues, tokens.
         queues = {}
         for unit, part in units.items():

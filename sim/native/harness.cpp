@@ -1,6 +1,6 @@
 // Drives one Verilated model from Python: single ports, arrays row by row, streams with stalls.
 //
-// `ports.inc`, written beside this file by sim/verilated.py, lists the ports of the model. Numbers
+// `ports.inc`, written beside this file by sim/verilated.py, lists ports and memories. Numbers
 // travel as little-endian bytes; bits above a port's width are dropped.
 //
 // A cycle: inputs are set while the clock is low, everything settles, outputs are looked at, then
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "Vtop.h"
+#include "Vtop___024root.h"
 #include "verilated.h"
 #if VM_TRACE_FST
 #include "verilated_fst_c.h"
@@ -25,9 +26,18 @@ struct PortInfo {
     void* (*at)(Vtop&);
 };
 
+struct MemoryInfo {
+    const char* name;
+    uint32_t bytes;  // of a row that are used
+    uint32_t depth;
+    uint32_t pitch;
+    void* (*at)(Vtop&);
+};
+
 #include "ports.inc"
 
 constexpr int kPortCount = sizeof(kPorts) / sizeof(kPorts[0]);
+constexpr int kMemoryCount = sizeof(kMemories) / sizeof(kMemories[0]) - 1;
 
 struct Port {
     uint8_t* data;
@@ -164,6 +174,19 @@ void npu_get(void* handle, int port, uint8_t* to, uint32_t size) {
     Engine& e = *static_cast<Engine*>(handle);
     e.settle();
     e.ports[port].get(to, size);
+}
+
+int npu_memory_count() { return kMemoryCount; }
+const char* npu_memory_name(int memory) { return kMemories[memory].name; }
+uint32_t npu_memory_depth(int memory) { return kMemories[memory].depth; }
+uint32_t npu_memory_bytes(int memory) { return kMemories[memory].bytes; }
+
+void npu_memory_get(void* handle, int memory, uint8_t* to) {
+    const MemoryInfo& info = kMemories[memory];
+    const uint8_t* from =
+        static_cast<const uint8_t*>(info.at(*static_cast<Engine*>(handle)->top));
+    for (uint32_t row = 0; row < info.depth; row++)
+        std::memcpy(to + row * info.bytes, from + row * info.pitch, info.bytes);
 }
 
 void npu_step(void* handle, uint64_t cycles) {

@@ -1,0 +1,202 @@
+"""A VTA core in the native engine, with a memory at its AXI port and a host at its registers."""
+
+import ctypes
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+import hw
+from hw.cache import cached_dir
+from hw.verilog import to_verilog
+from hw.vta.config import VtaConfig
+from hw.vta.core import VtaCore
+from hw.vta.isa import Fault
+from hw.vta.registers import COUNTERS, IDENTITY, POINTERS, register_map
+from sim.verilated import Engine
+
+__all__ = ["AxiError", "RtlResult", "VtaRtl", "core_verilog"]
+
+_LAUNCH, _RESET = 1, 1
+
+
+class AxiError(Exception):
+    """The core broke a rule of AXI4; the message says which."""
+
+
+@dataclass(frozen=True)
+class RtlResult:
+    """How a run ended.
+
+    ``instruction``: number of the one in error, or ``None``. ``cycles``: from launch to the end, as
+    the core counts them. ``counters``: all performance counters by name.
+    """
+
+    status: Fault
+    instruction: int | None
+    cycles: int
+    counters: dict[str, int]
+
+
+class _Setup(ctypes.Structure):
+    _fields_ = [("seed", ctypes.c_uint64), ("bytes", ctypes.c_int64), ("timeout", ctypes.c_int64),
+                ("dead_after", ctypes.c_int64), ("latency", ctypes.c_uint32),
+                ("latency_spread", ctypes.c_uint32), ("stall", ctypes.c_uint32),
+                ("read_beats", ctypes.c_uint32), ("write_beats", ctypes.c_uint32),
+                ("reads", ctypes.c_uint32), ("writes", ctypes.c_uint32)]
+
+
+@cache
+def _sources() -> str:
+    """Hash of everything that Verilog is made from."""
+    digest = hashlib.sha256()
+    folder = Path(hw.__path__[0])
+    for path in sorted([*folder.glob("*.py"), *folder.glob("vta/*.py"), *folder.glob("bus/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def core_verilog(config: VtaConfig) -> str:
+    """SystemVerilog of the core, as module ``vta``; kept, because it takes long to write."""
+    def make(folder: Path) -> None:
+        (folder / "vta.sv").write_text(to_verilog(VtaCore(config), "vta"))
+
+    key = json.dumps(config.to_dict(), sort_keys=True)
+    return (cached_dir("vta", key, _sources(), make=make) / "vta.sv").read_text()
+
+
+class VtaRtl:
+    """One core of ``config``; scratchpads and tokens persist from run to run.
+
+    Parameters
+    ----------
+    config : :class:`VtaConfig`
+    trace : path or ``None``
+        Waveforms, see :class:`sim.verilated.Engine`.
+    """
+
+    def __init__(self, config: VtaConfig, *, trace: str | Path | None = None):
+        self.config = config
+        self.registers = register_map(config)
+        self.engine = Engine(core_verilog(config), "vta", trace=trace, extra="axi_memory.cpp")
+        self._run = self.engine._lib.npu_axi_run
+        self._run.restype = ctypes.c_int64
+        self._run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Setup), ctypes.c_void_p,
+                              ctypes.c_char_p, ctypes.c_uint32]
+        self._begin()
+
+    def restart(self) -> None:
+        """Power off and on: scratchpads are 0."""
+        self.engine.restart()
+        self._begin()
+
+    def _begin(self):
+        self.engine.reset(2)
+        if self.read("identity") != IDENTITY:
+            raise RuntimeError("the core does not answer on its registers")
+        self.write("irq", 1)
+
+    # Registers
+
+    def write(self, name: str, value: int) -> None:
+        """Write a register by name."""
+        engine = self.engine
+        for port, driven in (("awaddr", self.registers[name].offset), ("wdata", value),
+                             ("wstrb", 15), ("awvalid", 1), ("wvalid", 1), ("bready", 1)):
+            engine.set(f"s_axi__{port}", driven)
+        engine.step()  # an idle slave takes both at once
+        engine.set("s_axi__awvalid", 0)
+        engine.set("s_axi__wvalid", 0)
+        engine.step()
+
+    def read(self, name: str) -> int:
+        """Read a register by name."""
+        engine = self.engine
+        for port, driven in (("araddr", self.registers[name].offset), ("arvalid", 1),
+                             ("rready", 1)):
+            engine.set(f"s_axi__{port}", driven)
+        engine.step()
+        engine.set("s_axi__arvalid", 0)
+        value = engine.get("s_axi__rdata")
+        engine.step()
+        return value
+
+    # Programs
+
+    def run(self, image: np.ndarray, insn_addr: int, insn_count: int, *,
+            bases: dict[str, int] | None = None, latency: int = 16, spread: int = 0,
+            stall: float = 0.0, seed: int = 0, timeout: int = 10_000_000,
+            watchdog: int | None = None, dead_after: int = -1) -> RtlResult:
+        """Execute a program; ``image`` (uint8) is DRAM from address 0 on, changed in place.
+
+        ``latency``: cycles from the request of a burst to its answer, plus a random number below
+        ``spread``; ``stall``: probability that a channel pauses in a cycle; both drawn from
+        ``seed``. ``bases``: base registers (bytes) of ``uop``, ``inp``, ``wgt``, ``acc``, ``out``.
+        With ``dead_after`` memory is silent from that cycle on.
+
+        Raises :class:`AxiError`, and :class:`TimeoutError` after ``timeout`` cycles.
+        """
+        if image.dtype != np.uint8 or image.ndim != 1 or not image.flags.c_contiguous:
+            raise ValueError(f"image must be contiguous bytes, not {image.dtype} {image.shape!r}")
+        if not 0 <= stall < 1:
+            raise ValueError(f"stall must be at least 0 and below 1, not {stall!r}")
+        if latency < 1:
+            raise ValueError(f"latency must be at least 1, not {latency!r}")
+        pointers = {"insn": insn_addr} | (bases or {})
+        for name in POINTERS:
+            self._write_pointer(f"{name}_base", pointers.get(name, 0))
+        self.write("insn_count", insn_count)
+        self.write("watchdog", max(100_000, 100 * (latency + spread))
+                   if watchdog is None else watchdog)
+        self.write("irq", 3)  # the interrupt of the run before is over
+        self.write("control", _LAUNCH)
+        setup = _Setup(seed=seed, bytes=len(image), timeout=timeout, dead_after=dead_after,
+                       latency=latency, latency_spread=spread, stall=int(stall * (2**32 - 1)))
+        message = ctypes.create_string_buffer(256)
+        cycles = self._run(self.engine._handle, ctypes.byref(setup), image.ctypes.data, message,
+                           len(message))
+        if message.value:
+            raise AxiError(f"cycle {cycles}: {message.value.decode()}")
+        if cycles >= timeout:
+            raise TimeoutError(f"the core was still running after {timeout} cycles: "
+                               f"{self.counters()}")
+        number = self.read("error_insn")
+        return RtlResult(Fault(self.read("status") & 15),
+                         None if number == 0xffff_ffff else number,
+                         self.read("cycles"), self.counters())
+
+    def _write_pointer(self, name, value):
+        self.write(name, value & 0xffff_ffff)
+        if f"{name}_high" in self.registers:
+            self.write(f"{name}_high", value >> 32)
+
+    def reset(self) -> None:
+        """After an error: start clean."""
+        self.write("reset", _RESET)
+        self.engine.step(4)
+
+    def counters(self) -> dict[str, int]:
+        """All performance counters."""
+        return {name: self.read(name) for name in ("cycles", "user", *COUNTERS)}
+
+    def scratchpads(self) -> dict[str, np.ndarray]:
+        """``uop``, ``inp``, ``wgt``, ``acc`` as :class:`sim.golden.vta.Machine` has them."""
+        batch, block = self.config.batch, self.config.block
+        shapes = {"uop": ("compute.uop_memory", "<u4", ()),
+                  "inp": ("inp_memory", "<i1", (batch, block)),
+                  "wgt": ("wgt_memory", "<i1", (block, block)),
+                  "acc": ("compute.accumulators.memory", "<i4", (batch, block))}
+        result = {}
+        for name, (path, dtype, shape) in shapes.items():
+            banks = []
+            while True:
+                try:
+                    banks.append(self.engine.memory(f"{path}.bank_{len(banks)}"))
+                except ValueError:
+                    break
+            rows = np.stack(banks, axis=1).reshape(self.config.depth(name), -1)
+            result[name] = rows.view(dtype).reshape(-1, *shape)
+        return result
