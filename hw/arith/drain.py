@@ -2,7 +2,6 @@
 
 from amaranth import *
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.exact import ExactSum
@@ -14,27 +13,21 @@ __all__ = ["Drain"]
 class Drain(wiring.Component):
     """Rounds the exact sums of a column of :class:`hw.arith.exact.Accumulate`, one after another.
 
-    The words of a sum come in ascending order, one per cycle, and the sums in the order of the
-    rows, again and again. ``value`` is the sum of all that its cell added since the cell's words
-    came by the last time, rounded once to nearest even with unbounded exponent; then beyond the
-    largest number of ``result`` it becomes infinity, below the smallest normal number zero, both
-    with the sum's sign. An exact zero is +0; NaN, and infinities of both signs, give the one NaN.
-
-    The words are differences to the previous ones, which are remembered here. After a reset, and
-    whenever a sum's words were lost, the next result of each row is meaningless.
+    The words of a sum come in ascending order, one per cycle. ``value`` is the sum, rounded once to
+    nearest even with unbounded exponent; then beyond the largest number of ``result`` it becomes
+    infinity, below the smallest normal number zero, both with the sum's sign. An exact zero is +0;
+    NaN, and infinities of both signs, give the one NaN.
 
     Parameters
     ----------
     layout : :class:`ExactSum`
-    rows : :class:`int`
-        Cells of the column, at least 1.
     result : :class:`FloatFormat`
         With the exponent of ``layout.operand``, and with infinities.
 
     Members
     -------
     first : ``In(1)``
-        ``chain`` has the lower part and the flags of a sum's word 0. The other words follow without
+        ``chain`` has part 0 and the flags of a sum's word 0. The other words follow without
         a pause; the next sum may begin ``interval`` cycles later, or any time after.
     relu : ``In(1)``
         With ``first``: a negative result becomes +0.
@@ -44,21 +37,19 @@ class Drain(wiring.Component):
 
     Timing
     ------
-    Latency: ``latency`` cycles from ``first`` to ``valid``, high for one cycle. Throughput: 1 sum in
-    ``interval`` cycles. Reset: sums under way are lost; the next one is of row 0.
+    Latency: ``latency`` cycles from ``first`` to ``valid``, high for one cycle. Throughput: 1 sum
+    in ``interval`` cycles. Reset: sums under way are lost.
     """
 
-    def __init__(self, layout: ExactSum = ExactSum(), rows: int = 16,  # noqa: B008 (a frozen value)
+    def __init__(self, layout: ExactSum = ExactSum(),  # noqa: B008 (a frozen value)
                  result: FloatFormat = FLOAT32):
-        if not isinstance(rows, int) or rows < 1:
-            raise ValueError(f"rows must be at least 1, not {rows!r}")
         if result.finite or result.exponent != layout.operand.exponent:
             raise ValueError(f"result must have infinities and {layout.operand.exponent} exponent "
                              f"bits, not be {result.name!r}")
-        self.layout, self.rows, self.result = layout, rows, result
+        self.layout, self.result = layout, result
         #: Cycles from one sum to the next, at least.
         self.interval = max(layout.words, layout.radix)
-        self.latency  = layout.words + layout.radix + 7
+        self.latency  = len(layout.parts) + layout.words + layout.radix + 5
         super().__init__({
             "first": In(1),
             "relu":  In(1),
@@ -80,71 +71,56 @@ class Drain(wiring.Component):
                 value = register
             return value
 
-        # Which word of which row is at `chain`.
-        s0_index, s0_row = Signal(index_bits), Signal(range(self.rows))
-        s0_active = self.first | s0_index.any()
+        # Stage 0: all parts of a word are here, and which word it is.
+        behind    = len(layout.parts) - 1
+        s0_word   = Cat(delayed(self.chain.parts[str(n)], behind - n, reset_less=True)
+                        for n in range(behind + 1))
+        s0_first  = delayed(self.first, behind)
+        s0_index  = Signal(index_bits)
+        s0_active = s0_first | s0_index.any()
         s0_last   = s0_index.all()
+        s1_word   = Signal(signed(width), reset_less=True)
+        m.d.sync += s1_word.eq(s0_word)
         with m.If(s0_active):
             m.d.sync += s0_index.eq(s0_index + 1)
-        with m.If(s0_last):
-            m.d.sync += s0_row.eq(Mux(s0_row == self.rows - 1, 0, s0_row + 1))
 
-        # Stage 1: both parts of the word, and what it was the last time.
-        s1_lower, s1_address = Signal(layout.parts[0], reset_less=True), Signal(
-            range(self.rows * words), reset_less=True)
-        s1_active = delayed(s0_active, 1)
-        s1_word   = Cat(s1_lower, self.chain.upper)
-        m.submodules.previous = previous = Memory(shape=width, depth=self.rows * words, init=[])
-        read, write = previous.read_port(), previous.write_port()
-        m.d.sync += [s1_lower.eq(self.chain.lower), s1_address.eq(read.addr)]
-        m.d.comb += [
-            read.addr.eq(Cat(s0_index, s0_row)),
-            write.addr.eq(s1_address),
-            write.data.eq(s1_word),
-            write.en.eq(s1_active),
-        ]
-
-        # Stage 2: what was added since, modulo the word.
-        s2_word = Signal(signed(width), reset_less=True)
-        m.d.sync += s2_word.eq(s1_word - read.data)
-
-        # Stage 3: resolve the carries, from word to word. What is left after the last word is the
+        # Stage 2: resolve the carries, from word to word. What is left after the last word is the
         # top of the sum, with its sign.
-        s2_last = delayed(s0_last, 2)
+        s1_last = delayed(s0_last, 1)
         carry   = Signal(signed(width + 1 - radix), reset_less=True)
         top     = Signal.like(carry, reset_less=True)
         total   = Signal(signed(width + 1))
-        s3_digit = Signal(radix, reset_less=True)
-        m.d.comb += total.eq(s2_word + carry)
-        m.d.sync += [s3_digit.eq(total[:radix]), carry.eq(total >> radix)]
-        with m.If(s2_last | ~delayed(s0_active, 2)):
+        s2_digit = Signal(radix, reset_less=True)
+        m.d.comb += total.eq(s1_word + carry)
+        m.d.sync += [s2_digit.eq(total[:radix]), carry.eq(total >> radix)]
+        with m.If(s1_last | ~delayed(s0_active, 1)):
             m.d.sync += carry.eq(0)
-        with m.If(s2_last):
+        with m.If(s1_last):
             m.d.sync += top.eq(total >> radix)
 
-        # Stage 4: find the highest digits. A digit that only repeats the sign bit of the one below
+        # Stage 3: find the highest digits. A digit that only repeats the sign bit of the one below
         # says nothing; the last one that says something is the highest, with its sign bit above the
         # leading one. What matters of the digits below the window is whether they are zero.
         # Digit 0 and what would be below the smallest normal number need no window of their own.
-        s3_index  = delayed(s0_index, 3, reset_less=True)
-        s3_first  = delayed(self.first, 3)
-        s3_active = delayed(s0_active, 3)
-        s4_last   = delayed(s0_last, 4)
+        s2_index  = delayed(s0_index, 2, reset_less=True)
+        s2_first  = delayed(s0_first, 2)
+        s2_active = delayed(s0_active, 2)
+        s3_last   = delayed(s0_last, 3)
         kept      = -(-(result.fraction + 2) // radix)  # digits below the highest
         below     = [Signal(radix, name=f"below_{n}", reset_less=True) for n in range(kept)]
         sticky    = Signal(reset_less=True)
         digit     = Signal(radix)
         says_something = Signal()
         m.d.comb += [
-            digit.eq(Mux(s4_last, top, s3_digit)),
-            says_something.eq((digit ^ below[0][-1].replicate(radix)).any() | (s3_index == 1)),
+            digit.eq(Mux(s3_last, top, s2_digit)),
+            says_something.eq((digit ^ below[0][-1].replicate(radix)).any() | (s2_index == 1)),
         ]
         m.d.sync += [
-            below[0].eq(s3_digit),
+            below[0].eq(s2_digit),
             *(lower.eq(higher) for lower, higher in zip(below[1:], below)),
             sticky.eq(sticky | below[-1].any()),
         ]
-        with m.If(s3_first):
+        with m.If(s2_first):
             m.d.sync += [*(lower.eq(0) for lower in below[1:]), sticky.eq(0)]
         window_layout = data.StructLayout({
             "bits":   radix - 1 + kept * radix,
@@ -152,18 +128,18 @@ class Drain(wiring.Component):
             "index":  index_bits,
         })
         window = Signal(window_layout, reset_less=True)
-        s4_index = delayed(s3_index, 1, reset_less=True)
-        with m.If(says_something & (s3_active & ~s3_first | s4_last)):
+        s3_index = delayed(s2_index, 1, reset_less=True)
+        with m.If(says_something & (s2_active & ~s2_first | s3_last)):
             m.d.sync += [
                 window.bits.eq(Cat(*reversed(below), digit[:-1])),
                 window.sticky.eq(sticky),
-                window.index.eq(s4_index),
+                window.index.eq(s3_index),
             ]
 
         # Normalise, one bit per cycle, while the next sum's words arrive. A negative sum becomes
         # its one's complement here, which is its magnitude less one in the lowest place of all.
         sign = top[-1]
-        load = delayed(s0_last, 5)
+        load = delayed(s0_last, 4)
         norm_bits = Signal(len(window.bits), reset_less=True)
         norm_low  = Signal(range(radix), reset_less=True)  # exponent, lower bits
         norm = Signal(data.StructLayout({
@@ -181,14 +157,15 @@ class Drain(wiring.Component):
             ]
         with m.Elif(~norm_bits[-1]):
             m.d.sync += [norm_bits.eq(Cat(norm.sign, norm_bits)), norm_low.eq(norm_low - 1)]
-        # The flags come with word 0 and wait for the others.
-        flags_in = Signal(4, reset_less=True)
-        flags    = Signal(4, reset_less=True)
-        with m.If(self.first):
-            m.d.sync += flags_in.eq(Cat(self.chain.nan, self.chain.plus, self.chain.minus,
-                                        self.relu))
-        with m.If(delayed(s0_last, 1)):
-            m.d.sync += flags.eq(flags_in)
+        # The flags came with word 0, and waited for the others.
+        s0_flags = delayed(Cat(self.chain.nan, self.chain.plus, self.chain.minus, self.relu),
+                           behind, reset_less=True)
+        flags = s0_flags
+        for name, keep in (("first", s0_first), ("last", s0_last), ("found", s3_last)):
+            kept_flags = Signal(4, name=f"flags_{name}", reset_less=True)
+            with m.If(keep):
+                m.d.sync += kept_flags.eq(flags)
+            flags = kept_flags
         with m.If(load):
             m.d.sync += Cat(norm.nan, norm.plus, norm.minus, norm.relu).eq(flags)
 

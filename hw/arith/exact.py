@@ -76,20 +76,26 @@ class ExactSum:
         return self.operand.min_exponent - self.radix
 
     @property
-    def parts(self) -> tuple[int, int]:
-        """Bits of the lower and of the upper part of a word; see :class:`Accumulate`."""
-        lower = -(-self.width // 8) * 4
-        return lower, self.width - lower
+    def parts(self) -> tuple[int, ...]:
+        """Bits of the parts of a word, from the lowest up; see :class:`Accumulate`."""
+        part = -(-self.width // 12) * 4
+        return tuple(min(part, self.width - start) for start in range(0, self.width, part))
+
+    def drain_operands(self, word: int) -> tuple[int, int]:
+        """Words of ``operand`` for ``a`` and ``w`` of a drain beat that hands out ``word``."""
+        if word not in range(self.words):
+            raise ValueError(f"word must be 0 to {self.words - 1}, not {word!r}")
+        fraction = self.operand.fraction
+        return word * self.radix << fraction, self.operand.bias - 1 << fraction
 
     @property
     def layout(self) -> data.StructLayout:
         """A word on its way out, with what is true of the sum as a whole."""
         return data.StructLayout({
-            "lower":  self.parts[0],
-            "upper":  self.parts[1],
-            "nan":    1,
-            "plus":   1,  # a product was +infinity
-            "minus":  1,
+            "parts": data.StructLayout({str(n): bits for n, bits in enumerate(self.parts)}),
+            "nan":   1,
+            "plus":  1,  # a product was +infinity
+            "minus": 1,
         })
 
 
@@ -168,8 +174,7 @@ class Accumulate(wiring.Component):
     added exactly, as long as there are at most ``layout.k_max``. Which of them came first makes no
     difference to any word.
 
-    Words are never cleared: they count on modulo ``2**width`` from sum to sum, and are read out by
-    a drain that knows their previous values. Only the flags begin anew.
+    Draining clears: the next sum begins at zero, right behind the last word.
 
     Parameters
     ----------
@@ -181,26 +186,27 @@ class Accumulate(wiring.Component):
     product : ``In(1)``
         Add ``a * w``. If low, significands and specials are ignored.
     drain : ``In(1)``
-        Not together with ``product``. Hand out word ``n``, which ``a.place`` and ``w.place`` select
-        as the product of :meth:`drain_places` would; the words come in ascending order, and the
-        flags, which are right with word 0, are cleared.
+        Not together with ``product``. Hand out the word to which a product of these exponents would
+        be added, and clear it and the flags; :meth:`ExactSum.drain_operands` selects it. The words
+        are drained in ascending order, so that word 0 brings the flags.
     chain_i, chain_o : ``ExactSum.layout``
-        Words from the cell below, or own ones, to the cell above. ``upper`` belongs to the ``lower``
-        of one cycle before.
+        Words from the cell below, or own ones, to the cell above. Part ``n`` of a word is ``n``
+        cycles behind part 0; the flags come with part 0.
 
     Timing
     ------
     A word handed out holds all products of earlier beats and none of later ones.
-    Latency: ``latency`` cycles from the operands of a drain to ``chain_o.lower`` and the flags; 1
-    cycle from ``chain_i`` to ``chain_o``. Throughput: 1 beat per cycle, of any kind.
-    Reset: clears the flags, but not the words, and beats under way may still be added.
+    Latency: ``latency`` cycles from the operands of a drain to part 0 at ``chain_o``; 1 cycle
+    from ``chain_i`` to ``chain_o``. Throughput: 1 beat per cycle, of any kind.
+    Reset: clears the flags but not the words, and beats under way may still be added. Drain once,
+    and throw the words away, before the first sum after it.
     """
 
     def __init__(self, layout: ExactSum = ExactSum()):  # noqa: B008 (a frozen value)
         self.layout = layout
         #: Stages that shift the significands.
         self.shifts = layout.radix.bit_length() - 2
-        self.latency = 1 + self.shifts + IntegerMultiply.latency + 1
+        self.latency = 1 + self.shifts + IntegerMultiply.latency + 2
         operand = ExactOperandLayout(layout.operand)
         super().__init__({
             "a":       In(operand),
@@ -218,7 +224,7 @@ class Accumulate(wiring.Component):
         exponent = layout.operand.exponent
         fine     = radix.bit_length() - 1
         shifted  = 1 + self.shifts                      # stage of the shifted significands
-        added    = shifted + IntegerMultiply.latency    # stage of the product
+        added    = shifted + IntegerMultiply.latency + 1    # stage of the product
 
         def at(stage, name, value, **kwargs):
             """A register that holds ``value`` in ``stage``."""
@@ -276,76 +282,69 @@ class Accumulate(wiring.Component):
                     at(stage, "w", w), at(stage, "distance", distance), at(stage, "inside", inside))
             a, w = a_next, w_next
 
-        # The product, in place.
+        # The product, in place. The register behind the multiplier takes the way to the adder off
+        # the loop, and is where products out of range are told.
         multiply = IntegerMultiply(a.shape(), w.shape())
         m.submodules[multiply.name] = multiply
         m.d.comb += [multiply.a.eq(a), multiply.b.eq(w)]
-        term = Signal(signed(layout.term))
-        m.d.comb += term.eq(multiply.p)
-        negative = term[-1]
+        product  = multiply.p[:layout.term].as_signed()
+        negative = product[-1]
+        term     = at(added, "term", product)
 
         word    = until(added, 2, "word", s1_word)
-        lowest  = until(added, 3, "lowest", s2_lowest)
-        highest = until(added, 3, "highest", s2_highest)
-        beyond  = until(added, 3, "beyond", s2_beyond)
+        drain   = until(added - 1, 1, "drain", self.drain)
+        lowest  = until(added - 1, 3, "lowest", s2_lowest)
+        highest = until(added - 1, 3, "highest", s2_highest)
+        beyond  = until(added - 1, 3, "beyond", s2_beyond)
+        tiny    = lowest & ~(product[radix] ^ negative)
+        huge    = highest & (product[2 * radix - 2] ^ negative)
+        write    = at(added, "write", ~tiny & ~huge | drain)
+        infinite = at(added, "infinite", beyond | huge)
+        drain    = at(added, "drain", drain)
         nan     = until(added, 2, "nan", s1_nan)
         sign    = until(added, 2, "sign", s1_sign)
-        drain   = until(added, 1, "drain", self.drain)
 
-        # Add it to the lower part of the word, and one stage later, with the carry, to the upper
-        # part: half the carry chain, and still one product per cycle. A zero changes nothing, so
-        # only the products at the ends of the range need the write to be held back.
-        tiny = lowest & ~(term[radix] ^ negative)
-        huge = highest & (term[2 * radix - 2] ^ negative)
-        write = Signal()
-        m.d.comb += write.eq(~tiny & ~huge)
-        lower_bits, upper_bits = layout.parts
-        m.submodules.lower = lower = Memory(shape=lower_bits, depth=layout.words, init=[])
-        m.submodules.upper = upper = Memory(shape=upper_bits, depth=layout.words, init=[])
-        lower_read, lower_write = lower.read_port(domain="comb"), lower.write_port()
-        upper_read, upper_write = upper.read_port(domain="comb"), upper.write_port()
-
-        lower_sum = Signal(lower_bits + 1)
-        m.d.comb += [
-            lower_sum.eq(lower_read.data + term[:lower_bits].as_unsigned()),
-            lower_read.addr.eq(word),
-            lower_write.addr.eq(word),
-            lower_write.data.eq(lower_sum),
-            lower_write.en.eq(write),
-        ]
-        stage = added + 1
-        upper_word  = at(stage, "word", word)
-        upper_drain = at(stage, "drain", drain)
-        upper_term  = at(stage, "term", (term >> lower_bits)[:max(1, layout.term - lower_bits)]
-                         .as_signed())
-        carry       = at(stage, "carry", lower_sum[-1])
-        upper_sum   = Signal(1 + upper_bits)
-        m.d.comb += [
-            upper_sum.eq(Cat(1, upper_read.data).as_signed() + Cat(carry, upper_term).as_signed()),
-            upper_read.addr.eq(upper_word),
-            upper_write.addr.eq(upper_word),
-            upper_write.data.eq(upper_sum[1:]),
-            upper_write.en.eq(at(stage, "write", write)),
-        ]
-
-        # Flags of the sum.
-        flags = {name: Signal(name=name) for name in ("nan", "plus", "minus")}
-        infinite = beyond | huge
-        m.d.sync += [
-            flags["nan"].eq(flags["nan"] | nan),
-            flags["plus"].eq(flags["plus"] | infinite & ~sign),
-            flags["minus"].eq(flags["minus"] | infinite & sign),
-        ]
-        with m.If(drain):
-            m.d.sync += [flag.eq(0) for flag in flags.values()]
-
-        # A stage of the column's way out.
+        # Add it to the word, part by part, each with the carry of the one before, one stage later:
+        # a short carry chain, and still one product per cycle. A zero changes nothing, so only
+        # the products at the ends of the range need the write to be held back.
         out = Signal(layout.layout, reset_less=True)
         m.d.comb += self.chain_o.eq(out)
-        m.d.sync += [
-            out.lower.eq(Mux(drain, lower_read.data, self.chain_i.lower)),
-            out.upper.eq(Mux(upper_drain, upper_read.data, self.chain_i.upper)),
-        ]
-        m.d.sync += [out[name].eq(Mux(drain, flag, self.chain_i[name]))
-                     for name, flag in flags.items()]
+        carry, stage_drain = Const(0, 1), drain
+        for n, bits in enumerate(layout.parts):
+            name = str(n)
+            if n:
+                stage = added + n
+                word  = at(stage, "word", word)
+                write = at(stage, "write", write)
+                rest  = term[min(len(term) - 1, layout.parts[n - 1]):]  # at least the sign
+                term  = at(stage, "term", rest.as_signed())
+                carry = at(stage, "carry", carry)
+                stage_drain = at(stage, "drain", stage_drain)
+            m.submodules[f"part_{n}"] = memory = Memory(shape=bits, depth=layout.words, init=[])
+            read_port, write_port = memory.read_port(domain="comb"), memory.write_port()
+            addend = Signal(bits, name=f"addend_{n}")
+            total  = Signal(bits + 2, name=f"total_{n}")
+            m.d.comb += addend.eq(term)
+            if n:  # the carry comes in below the lowest bit
+                m.d.comb += total.eq(Cat(1, read_port.data) + Cat(carry, addend))
+            else:
+                m.d.comb += total[1:].eq(read_port.data + addend)
+            carry = total[-1]
+            m.d.comb += [
+                read_port.addr.eq(word),
+                write_port.addr.eq(word),
+                write_port.data.eq(Mux(stage_drain, 0, total[1:])),
+                write_port.en.eq(write),
+            ]
+            # A stage of the column's way out.
+            m.d.sync += out.parts[name].eq(
+                Mux(stage_drain, read_port.data, self.chain_i.parts[name]))
+
+        # Flags of the sum.
+        for name, event in (("nan", nan), ("plus", infinite & ~sign), ("minus", infinite & sign)):
+            flag = Signal(name=name)
+            m.d.sync += flag.eq(flag | event)
+            with m.If(drain):
+                m.d.sync += flag.eq(0)
+            m.d.sync += out[name].eq(Mux(drain, flag, self.chain_i[name]))
         return m

@@ -51,7 +51,7 @@ class Column(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.drain = drain = Drain(LAYOUT, self.rows, self.result)
+        m.submodules.drain = drain = Drain(LAYOUT, self.result)
         m.d.comb += [
             drain.first.eq(self.row),
             drain.chain.eq(self.chain),
@@ -75,7 +75,7 @@ class ExactCell(OutputStationaryCell):
     words = drain_beats = LAYOUT.words
     # A sum climbs one row per cycle, so those of a column leave one behind the other.
     row_skew = words - 1
-    # Words outlive a reset; a first drain makes the column's memory agree with them.
+    # Words outlive a reset; a first drain clears them.
     settle_tiles = 1
 
     def core(self):
@@ -88,7 +88,7 @@ class ExactCell(OutputStationaryCell):
         return Column(rows, result)
 
     def column_latency(self, result):
-        return Drain(LAYOUT, 1, result).latency
+        return Drain(LAYOUT, result).latency
 
     def drain_operands(self, word):
         # The exponents add up to a place in the word: 127 + 16 * word, with the places' 1 each.
