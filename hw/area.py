@@ -137,6 +137,7 @@ ROWS = {
     "multiply": Row("bfloat16 multiply to float32", _arith("multiply", "FloatMultiply")),
     "fused":    Row("fused multiply-add, packed", _arith("fma", "FusedMultiplyAdd")),
     "convert":  Row("float32 to bfloat16", _arith("convert", "Convert")),
+    "requantise": Row("requantise to int8, one lane", _arith("requantise", "Requantise")),
     "array_fma":   Row("8x8 array, fma", _array(rows=8, cols=8, contract="fma"),
                        mhz=105, array=True),
     "array_exact": Row("8x8 array, exact", _array(rows=8, cols=8, contract="exact"),
