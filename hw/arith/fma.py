@@ -120,9 +120,12 @@ class MultiplyAdd(wiring.Component):
         s4_infinity = reg("s4_infinity", s3_infinity)
         s4_nan      = reg("s4_nan", s3_nan)
         half_bits = shift_bits - 1
-        aligned, lost = _shift_right(s3_small, Const(0), s3_shift, [half_bits])
+        aligned, _ = _shift_right(s3_small, Const(0), s3_shift, [half_bits])
         s4_small = reg("s4_small", aligned)
-        s4_lost  = reg("s4_lost", lost)
+        # Whether ones are lost is asked of four bits at a time here, of all in the next stage.
+        lost = s3_small[:1 << half_bits]
+        s4_lost  = reg("s4_lost", Cat(lost[n:n + 4].any() for n in range(0, len(lost), 4)),
+                       clear=~s3_shift[half_bits]).any()
         s4_shift = reg("s4_shift", s3_shift[:half_bits])
 
         # Stages 5 and 6: align.
@@ -168,15 +171,19 @@ class MultiplyAdd(wiring.Component):
         value, found = _normalise(s9_value, s9_negative, range(middle))
         zeros = Cat(found, s9_zeros)
         below = width - 1 - sum.fraction
-        half, rest, odd = value[below - 1], value[:below - 1], value[below]
-        if product_width <= sum.fraction + 2:
-            # A negative sum ends above the half, where ones follow: it is rounded up, rightly.
-            up = half & (odd | rest.any() | s9_lost)
-        else:
-            up = Mux(s9_negative, half | odd & rest.all(), half & (odd | rest.any() | s9_lost))
+        half, rest = value[below - 1], value[:below - 1]
         nonzero = value[-1]
         s10_fraction = reg("s10_fraction", value[below:-1])
-        s10_up       = reg("s10_up", up)
+        s10_half     = reg("s10_half", half)
+        s10_rest     = reg("s10_rest", rest.any() | s9_lost)
+        s10_up = s10_half & (s10_fraction[0] | s10_rest)
+        if product_width > sum.fraction + 2:
+            # A negative sum may end anywhere; it is a unit more than what stands here, so the tie
+            # has ones below the half, and all above are rounded up. Where the product is narrower,
+            # ones fill the half and the rest, and the rule for other sums does the same.
+            s10_below_tie = reg("s10_below_tie", s9_negative & rest.all())
+            s10_negative  = reg("s10_negative", s9_negative)
+            s10_up = Mux(s10_negative, s10_half | s10_fraction[0] & s10_below_tie, s10_up)
         s10_change   = reg("s10_change", _one_minus(zeros, sum.exponent + 2))
         s10_exponent = reg("s10_exponent", s9_exponent)
         s10_sign     = reg("s10_sign", (s9_sign ^ s9_negative) & (nonzero | ~s9_subtract))
@@ -264,13 +271,17 @@ def _normalise(value, fill, levels):
 
     ``fill`` enters from the right. Returns the value and, from the smallest level up, what shifted.
     """
-    found = []
+    start, offsets, found = value, [0], []
     for level in reversed(levels):
         distance = 1 << level
-        zeros = ~value[-distance:].any()
-        value = Mux(zeros, Cat(fill.replicate(distance), value[:-distance]), value)
-        found.insert(0, zeros)
-    return value, found
+        # Look at every place where the shifts before can find their leading bits, while they shift.
+        empty = [~start[:len(start) - offset][-distance:].any() for offset in offsets]
+        for shifted in reversed(found):
+            empty = [Mux(shifted, then, other) for other, then in zip(empty[::2], empty[1::2])]
+        found += empty
+        value = Mux(empty[0], Cat(fill.replicate(distance), value[:-distance]), value)
+        offsets = [offset + extra for offset in offsets for extra in (0, distance)]
+    return value, found[::-1]
 
 
 def _one_minus(bits, width):
