@@ -31,7 +31,7 @@ from hw.systolic.array import systolic_array
 from hw.systolic.config import ArrayConfig
 from hw.verilog import to_verilog
 
-__all__ = ["DESIGNS", "Design", "manifest", "write"]
+__all__ = ["DESIGNS", "Design", "build", "manifest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,15 @@ def _ports(component: wiring.Component) -> list[dict[str, Any]]:
     return ports
 
 
-def write(folder: Path, files: dict[str, str]) -> list[Path]:
+def build(name: str, config: Any, folder: Path) -> list[Path]:
+    """Verilog and manifest of a design in ``folder``."""
+    component = DESIGNS[name].make(config)
+    text = to_verilog(component, name)
+    return _write(folder, {f"{name}.sv": text,
+                           f"{name}.json": _json(manifest(name, config, component, text))})
+
+
+def _write(folder: Path, files: dict[str, str]) -> list[Path]:
     """All ``files`` (names and texts) in ``folder``, or none: each is renamed when complete."""
     parts = []
     try:
@@ -188,16 +196,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"seeds must be 1 to 100, not {options.seeds}")
 
     config = from_options(design.config, options)
-    component = design.make(config)
     folder = output_folder(options.output)
     with console.status(f"generating {options.design}"):
-        text = to_verilog(component, options.design)
-    facts = manifest(options.design, config, component, text)
-    files = {f"{options.design}.sv": text, f"{options.design}.json": _json(facts)}
+        paths = build(options.design, config, folder)
     if options.report or options.pnr:
-        files[f"{options.design}.report.json"] = _json(
-            _figures(console, options.design, text, options))
-    for path in write(folder, files):
+        figures = _figures(console, options.design, paths[0].read_text(), options)
+        paths += _write(folder, {f"{options.design}.report.json": _json(figures)})
+    for path in paths:
         print(path)
     return 0
 

@@ -8,7 +8,6 @@ import numpy as np
 from hw.systolic.array import systolic_array
 from hw.systolic.config import ArrayConfig
 from hw.systolic.timing import OsGemm, WsGemm, os_cycles, ws_cycles
-from sim.golden.formats import storage
 from sim.verilated import Engine
 
 __all__ = ["Gemm", "Run", "ArrayDriver"]
@@ -16,12 +15,17 @@ __all__ = ["Gemm", "Run", "ArrayDriver"]
 
 @dataclass(frozen=True)
 class Gemm:
-    """``relu(bias + a @ w)``: words of the operand format, shapes (m, k), (k, n), (n,)."""
+    """``relu(bias + a @ w)``: words of the operand format, shapes (m, k), (k, n), (n,).
+
+    ``passes``: lengths that add up to k. An output-stationary array then takes each sum in as many
+    commands; the result is the same.
+    """
 
     a: np.ndarray
     w: np.ndarray
     bias: np.ndarray | None = None
     relu: bool = False
+    passes: tuple[int, ...] = ()
 
     def __post_init__(self):
         if self.a.ndim != 2 or self.w.ndim != 2 or self.a.shape[1] != self.w.shape[0]:
@@ -197,10 +201,14 @@ class _OutputStationary:
         w = w.reshape(k, self._nt, config.cols).transpose(1, 0, 2)
         shape = (self._nt, self._mt, k)
         tiles = self._mt * self._nt
-        self.commands = [OsGemm(min(65535, tiles - t), k) for t in range(0, tiles, 65535)]
+        if gemm.passes:
+            self.commands = [OsGemm(1, part, at < len(gemm.passes) - 1) for _ in range(tiles)
+                             for at, part in enumerate(gemm.passes)]
+        else:
+            self.commands = [OsGemm(min(65535, tiles - t), k) for t in range(0, tiles, 65535)]
         self.inputs = {
-            "i_command": np.array([tiles | k << 16 | gemm.relu << 32
-                                   for tiles, k in self.commands], np.uint64),
+            "i_command": np.array([tiles | k << 16 | gemm.relu << 32 | keep << 33
+                                   for tiles, k, keep in self.commands], np.uint64),
             "i_weights": _words(np.broadcast_to(
                 w[:, None], (*shape, config.cols)).reshape(-1, config.cols)),
             "i_activations": _words(np.broadcast_to(

@@ -13,12 +13,14 @@ __all__ = ["OsCommand", "OsBeat", "OsSequencer"]
 class OsCommand(data.Struct):
     """``tiles`` tiles of results, each the sum of ``k`` products; both 1 to 65535.
 
-    ``relu``: negative results become 0.
+    ``relu``: negative results become 0. ``keep``: the tile (one only) is not finished; its sums
+    stay where they are, and the next command adds to them.
     """
 
     tiles: COUNT_WIDTH
     k:     COUNT_WIDTH
     relu:  1
+    keep:  1
 
 
 class OsBeat(data.StructLayout):
@@ -93,24 +95,26 @@ class OsSequencer(wiring.Component):
         free = (wait == 0) & (credits >= self.tile_rows)
         out, drain, fire, tile_done = Signal(), Signal(), Signal(), Signal()
         last = ki == 1
+        done = last & ~command.keep
         if self.drain_beats:
             m.d.comb += [
                 drain.eq((draining & (free | (word != 0)))),
                 out.eq(drain & (word == 0)),
-                tile_done.eq(drain & (word == self.drain_beats - 1)),
+                tile_done.eq(drain & (word == self.drain_beats - 1)
+                             | fire & last & command.keep),
                 self.operand_ready.eq(busy & ~draining),
             ]
             with m.If(drain):
                 m.d.sync += word.eq(word + 1)
-            with m.If(tile_done):
+            with m.If(drain & tile_done):
                 m.d.sync += [draining.eq(0), word.eq(0)]
-            with m.If(fire & last):
+            with m.If(fire & done):
                 m.d.sync += draining.eq(1)
         else:
             m.d.comb += [
-                out.eq(fire & last),
-                tile_done.eq(out),
-                self.operand_ready.eq(busy & (~last | free)),
+                out.eq(fire & done),
+                tile_done.eq(fire & last),
+                self.operand_ready.eq(busy & (~done | free)),
             ]
         m.d.comb += fire.eq(self.operand_ready & self.operand_valid)
         with m.If(fire):
@@ -142,10 +146,16 @@ class OsSequencer(wiring.Component):
             (~busy | finish) & settled & (self.error == ArrayError.NONE))
         with m.If(self.i_command.ready & self.i_command.valid):
             new = self.i_command.payload
+            too_long = Const(0)
+            if self.k_max is not None:
+                kept = Signal(range(self.k_max + 1))
+                total = kept + new.k
+                too_long = total > self.k_max
+                m.d.sync += kept.eq(Mux(new.keep, total, 0))
             m.d.sync += [command.eq(new), ki.eq(new.k), ti.eq(new.tiles)]
             with m.If((new.tiles == 0) | (new.k == 0)):
                 m.d.sync += self.error.eq(ArrayError.EMPTY)
-            with m.Elif(new.k > (self.k_max or (1 << COUNT_WIDTH) - 1)):
+            with m.Elif(too_long | new.keep & (new.tiles != 1)):
                 m.d.sync += self.error.eq(ArrayError.CAPACITY)
             with m.Else():
                 m.d.sync += busy.eq(1)
@@ -159,7 +169,7 @@ class OsSequencer(wiring.Component):
         ]
         with m.If(fire):
             m.d.sync += self.o.kind.eq(OsKind.PRODUCT if self.drain_beats else
-                                       Mux(last, OsKind.LAST, OsKind.PRODUCT))
+                                       Mux(done, OsKind.LAST, OsKind.PRODUCT))
         with m.If(drain):
             m.d.sync += self.o.kind.eq(OsKind.DRAIN)
         return m

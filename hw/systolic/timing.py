@@ -15,11 +15,13 @@ result, both included, with streams that never wait.
 
 Output-stationary, tiles t = 0, 1, ... of all commands in a row, each of k(t) products:
 
-    last(0)   = k(0)                                       the command takes cycle 0
-    last(t)   = last(t - 1) + max(k(t) + drain_beats, gap)
-    cycles    = last + 1 + latency
+    out(0)    = k(0) + d                                   the command takes cycle 0
+    out(t)    = out(t - 1) + max(k(t) + drain_beats, gap)
+    cycles    = out + 1 - d + latency
 
-with ``gap``, the cycles in which a column hands out its R sums, and ``latency`` as published.
+with d = 1 for cells that drain behind their last product, else 0; ``gap``, the cycles in which a
+column hands out its R sums; and ``latency`` as published. A command that keeps its tile adds its k
+to that of the next.
 """
 
 from collections.abc import Iterable
@@ -43,10 +45,11 @@ class WsGemm(NamedTuple):
 
 
 class OsGemm(NamedTuple):
-    """Counts of a command: tiles of results, beats of k each."""
+    """Counts of a command: tiles of results, beats of k each; ``keep`` as in the command."""
 
     tiles: int
     k: int
+    keep: bool = False
 
 
 def ws_cycles(commands: Iterable[WsGemm], *, cols: int, latency: int, turnaround: int) -> int:
@@ -61,9 +64,15 @@ def ws_cycles(commands: Iterable[WsGemm], *, cols: int, latency: int, turnaround
 
 def os_cycles(commands: Iterable[OsGemm], *, drain_beats: int, gap: int, latency: int) -> int:
     """Cycles of a queue of ``commands`` on an output-stationary array."""
-    last = None
-    for tiles, k in commands:
-        if last is None:
-            last, tiles = k, tiles - 1
-        last += tiles * max(k + drain_beats, gap)
-    return (last or 0) + 1 + latency
+    behind = 1 if drain_beats else 0
+    out, kept = None, 0
+    for tiles, k, keep in commands:
+        if keep:
+            kept += k
+            continue
+        if out is None:
+            out, tiles = kept + k + behind, tiles - 1
+        elif kept:
+            out, tiles = out + max(kept + k + drain_beats, gap), tiles - 1
+        out, kept = out + tiles * max(k + drain_beats, gap), 0
+    return (out or 0) + 1 - behind + latency

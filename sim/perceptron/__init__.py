@@ -1,0 +1,1 @@
+"""The first result: a trained two-layer perceptron classifies digits on the RTL of an array."""
