@@ -214,7 +214,7 @@ class MutantEngine(Engine):
 # Running the test on them -----------------------------------------------------------------------
 
 def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n: int = 200,
-              seed: int = 1, *, name: str = "top", steps: int = 12,
+              seed: int = 1, *, name: str = "top", steps: int = 16,
               timeout: int = 120) -> Outcome:
     """Run ``check`` on ``n`` mutants of ``design``, and prove of survivors what can be proved.
 
