@@ -1,0 +1,1 @@
+"""Networks whose neurons are look-up tables: training, circuit, logic view, imports."""

@@ -13,6 +13,7 @@ from amaranth import *
 __all__ = ["Circuit", "Wire", "Table", "TABLES", "reduce_table"]
 
 TABLES = ("cells", "rtl")
+FABRIC_INPUTS = {"xc7": 6, "ecp5": 4, "ice40": 4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,25 +50,52 @@ def reduce_table(table: int, pins: list) -> tuple[int, list]:
     return table, pins
 
 
+def _four(table: int, values: list[Value]) -> tuple[int, list[Value]]:
+    """A table of four inputs: the missing ones are 0 and make no difference."""
+    for _ in range(4 - len(values)):
+        table |= table << (1 << len(values))
+        values = [*values, Const(0, 1)]
+    return table, values
+
+
+def _xc7(table: int, values: list[Value], out: Signal) -> Instance:
+    pins = {f"i_I{i}": value for i, value in enumerate(values)}
+    return Instance(f"LUT{len(values)}", p_INIT=Const(table, 1 << len(values)), o_O=out, **pins)
+
+
+def _ecp5(table: int, values: list[Value], out: Signal) -> Instance:
+    table, values = _four(table, values)
+    return Instance("LUT4", p_INIT=Const(table, 16), o_Z=out,
+                    **{f"i_{pin}": value for pin, value in zip("ABCD", values)})
+
+
+def _ice40(table: int, values: list[Value], out: Signal) -> Instance:
+    table, values = _four(table, values)
+    return Instance("SB_LUT4", p_LUT_INIT=Const(table, 16), o_O=out,
+                    **{f"i_I{i}": value for i, value in enumerate(values)})
+
+
+_PRIMITIVES = {"xc7": _xc7, "ecp5": _ecp5, "ice40": _ice40}
+
+
 class Circuit:
     """Tables, expressions and registers; ``emit`` puts them into a module.
 
     Parameters
     ----------
     tables : :class:`str`
-        ``cells`` makes each table a Yosys cell ``$lut``, which synthesis keeps (thousands of
+        ``cells`` makes each table a primitive of the fabric, which synthesis keeps (thousands of
         constants indexed by vectors do not get through it); ``rtl`` makes it a shift of a constant,
         for simulation and for other tools. Both are the same function.
+    fabric : :class:`str`
+        ``xc7``, ``ecp5`` or ``ice40``: whose primitives; tables may have 6, 4 and 4 inputs.
 
     All registers move together, when ``enable`` is high; none is reset.
     """
 
-    def __init__(self, tables: str):
-        if tables not in TABLES:
-            raise ValueError(f"tables must be one of {', '.join(TABLES)}, not {tables!r}")
-        self.tables = tables
+    def __init__(self, tables: str = "rtl", fabric: str = "xc7"):
+        self.tables, self.fabric = tables, fabric
         self.enable = Signal(init=1)
-        self.cells = 0
         self._instances: list[Instance] = []
         self._comb, self._registers = [], []
         self._delayed: dict[tuple[Wire, int], Signal] = {}
@@ -126,21 +154,25 @@ class Circuit:
         return Wire(self._cell(table, values), stage, level)
 
     def _cell(self, table: int, values: list[Value]) -> Value:
-        self.cells += 1
-        address, table = Cat(values), Const(table, 1 << len(values))
         if self.tables == "rtl":
-            return self.name(table.bit_select(address, 1))
+            return self.name(Const(table, 1 << len(values)).bit_select(Cat(values), 1))
+        if len(values) > FABRIC_INPUTS[self.fabric]:  # two halves and a choice
+            half = 1 << len(values) - 1
+            low, high = (self._cell(*reduce_table(part, values[:-1])) for part in
+                         (table & (1 << half) - 1, table >> half))
+            return self.name(Mux(values[-1], high, low))
+        if not values:
+            return Const(table, 1)
         out = Signal()
-        self._instances.append(Instance("$lut", p_WIDTH=len(values), p_LUT=table,
-                                        i_A=address, o_Y=out))
+        self._instances.append(_PRIMITIVES[self.fabric](table, values, out))
         return out
 
     def add(self, rows: list[tuple[Wire | None, Wire | Table | None]], carry: Wire | None = None,
             every: int = 0) -> list[Wire]:
         """``carry + sum_k (a_k + f_k) << k`` for rows ``(a_k, f_k)``: len(rows) + 1 bits.
 
-        With ``cells`` it is a chain of the 7-series' CARRY4, whose sum table takes f_k in, so that a
-        :class:`Table` of up to 5 inputs costs nothing; with ``rtl`` it is a plain adder.
+        With ``cells`` on the 7-series it is a chain of CARRY4, whose sum table takes f_k in, so
+        that a :class:`Table` of up to 5 inputs costs nothing; else it is a plain adder.
         """
         tables = [f if isinstance(f, Table) or f is None else Table(0b10, (f,)) for _, f in rows]
         tables = [t and Table(*reduce_table(t.table, t.pins)) for t in tables]
@@ -152,7 +184,7 @@ class Circuit:
         a = [Const(0, 1) if w is None else value[id(w)] for w, _ in rows]
         pins = [[value[id(pin)] for pin in t.pins] if t else [] for t in tables]
         words = [t.table if t else 0 for t in tables]
-        if self.tables == "rtl":
+        if self.tables == "rtl" or self.fabric != "xc7":
             f = [self._cell(word, p) if p else Const(word, 1) for word, p in zip(words, pins)]
             total = self.name(Cat(a) + Cat(f) + first)[:len(rows) + 1]
         else:
@@ -164,6 +196,8 @@ class Circuit:
         for direct, word, inputs in zip(a, words, pins):
             if isinstance(direct, Const):  # there is nothing to add
                 select.append(self._cell(word, inputs) if inputs else Const(word, 1))
+            elif not inputs and not word:
+                select.append(direct)
             else:  # direct ^ f: the table, then its complement
                 size = 1 << len(inputs)
                 both = word | (~word & (1 << size) - 1) << size

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-from .circuit import TABLES
+from .circuit import FABRIC_INPUTS, TABLES
 from .popcount import STYLES
 
 __all__ = ["FABRICS", "PLACES", "NetworkConfig"]
 
-# Inputs of the fabric's table, and the counter that suits its carry chain.
-FABRICS = {"xc7": (6, "carry"), "ecp5": (4, "compressor"), "ice40": (4, "compressor")}
+FABRICS = {"xc7": "carry", "ecp5": "compressor", "ice40": "compressor"}  # and their counters
 
 PLACES = ("encode", "layers", "sums", "label")
 
@@ -47,9 +46,11 @@ class NetworkConfig:
         if self.fabric not in FABRICS:
             raise ValueError(f"fabric must be one of {', '.join(FABRICS)}, not {self.fabric!r}")
         if not self.head:
-            object.__setattr__(self, "head", FABRICS[self.fabric][1])
+            object.__setattr__(self, "head", FABRICS[self.fabric])
         if self.head not in STYLES:
             raise ValueError(f"head must be one of {', '.join(STYLES)}, not {self.head!r}")
+        if self.head == "carry" and self.fabric != "xc7":
+            raise ValueError(f"head must be compressor on {self.fabric}, not 'carry'")
         if self.tables not in TABLES:
             raise ValueError(f"tables must be one of {', '.join(TABLES)}, not {self.tables!r}")
         for place in self.registers:
@@ -63,4 +64,4 @@ class NetworkConfig:
     @property
     def inputs(self) -> int:
         """Inputs of the fabric's table."""
-        return FABRICS[self.fabric][0]
+        return FABRIC_INPUTS[self.fabric]

@@ -9,7 +9,7 @@ __all__ = ["above", "encode"]
 
 
 def above(code: Value, threshold: int) -> Value:
-    """``code > threshold`` as gates: a constant's low ones cost nothing, nor does a top bit alone."""
+    """``code > threshold`` as gates: a constant's low ones, or its top bit alone, cost none."""
     result: Value = Const(0, 1)
     for k, bit in enumerate(code):
         if threshold >> k & 1:

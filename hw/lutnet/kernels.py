@@ -67,7 +67,7 @@ def address_sums(addr, rows, grad, total, count):
 
 @njit(cache=True)
 def pin_gradient(addr, rows, grad, slope, offset, n, out):
-    """``out[s, n j + i] = grad[rows[j], s] * slope[j, a, i] + offset[j, a, i]``, ``a = addr[j, s]``.
+    """``out[s, n j + i] = grad[rows[j], s] * slope[j, a, i] + offset[j, a, i]``, a = addr[j, s].
 
     slope, offset: float32 (nodes, 2**n, 8), zero from column n on; out: float32 (samples, at least
     n * nodes + 8 - n), overwritten: eight columns are written at once, and the next node's follow.
@@ -132,7 +132,7 @@ def adam(w, m, v, g, rate, step, low, high):
 
 @njit(cache=True)
 def adam_wiring(w, m, v, g, rate, step, best):
-    """Adam on the scores ``w`` (candidates, pins) of one block; ``best``: the winner of each pin."""
+    """Adam on the scores ``w`` (candidates, pins) of a block; ``best``: the winner of each pin."""
     c1, c2 = 1 - 0.9 ** step, 1 - 0.999 ** step
     scale, eps = np.float32(rate * np.sqrt(c2) / c1), np.float32(1e-8 * np.sqrt(c2))
     b1, b2 = np.float32(0.9), np.float32(0.999)

@@ -1,7 +1,7 @@
 """A trained LUT network as data: encoder, layers of tables, head; and its file.
 
-Nothing here computes the network: :mod:`sim.golden.lutnet` does for checks, :mod:`hw.lutnet.network`
-as hardware, and both read this.
+Nothing here computes the network: :mod:`sim.golden.lutnet` does for checks,
+:mod:`hw.lutnet.network` as hardware, and both read this.
 """
 
 from dataclasses import dataclass

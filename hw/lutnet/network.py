@@ -46,23 +46,23 @@ class Network(wiring.Component):
 
     Timing
     ------
-    Latency: :attr:`latency` cycles, the number of registers on the way, 0 to about 30. Throughput: one
-    sample per cycle; in the stream form for as long as ``o`` is ready: a stalled output stops the
-    whole pipeline. Reset: samples on the way are lost, ``o.valid`` is low after it; the data
-    registers are not reset.
+    Latency: :attr:`latency` cycles, the number of registers on the way, 0 to about 30.
+    Throughput: one sample per cycle; in the stream form for as long as ``o`` is ready: a stalled
+    output stops the whole pipeline. Reset: samples on the way are lost, ``o.valid`` is low after
+    it; the data registers are not reset.
 
     Nodes that are read by the counters alone, use at most 5 inputs and have no register behind them
     become part of the counters' carry cells (``head`` "carry"): with a register behind the layers
     they are evaluated one stage later, on delayed inputs.
     """
 
-    def __init__(self, model: Model, config: NetworkConfig = NetworkConfig()):
-        self.model, self.config = model, config
+    def __init__(self, model: Model, config: NetworkConfig | None = None):
+        self.model, self.config = model, config or NetworkConfig()
         shape = data.ArrayLayout(unsigned(model.encoder.width), model.features)
         self._codes = Signal(shape)
         self._circuit, self._result, self.latency = self._build()
         result = unsigned(len(self._result))
-        if config.stream:
+        if self.config.stream:
             members = {"i": In(stream.Signature(shape)), "o": Out(stream.Signature(result))}
         else:
             members = {"i": In(shape), "o": Out(result)}
@@ -70,7 +70,7 @@ class Network(wiring.Component):
 
     def _build(self) -> tuple[Circuit, Value, int]:
         model, config = self.model, self.config
-        c = Circuit(config.tables)
+        c = Circuit(config.tables, config.fabric)
         wires = encode(c, list(self._codes), model.encoder, model.used_bits())
         if "encode" in config.registers:
             wires = {e: c.register(w) for e, w in wires.items()}
@@ -132,6 +132,6 @@ class Network(wiring.Component):
         return m
 
 
-def network_from_file(path: str | Path, config: NetworkConfig = NetworkConfig()) -> Network:
+def network_from_file(path: str | Path, config: NetworkConfig | None = None) -> Network:
     """The network of a model file; :class:`hw.lutnet.model.ModelError` if the file is not one."""
     return Network(load(path), config)

@@ -7,11 +7,11 @@ depends on the address only, so each family is a few fixed matrices on the table
 ``dwn``
     Differentiable weightless node. Bit: ``W > 0``, W in [-1, 1]. The gradient goes straight to the
     entry that was addressed; that of an input is the extended finite difference,
-    ``sum_b W[b] (+-1) prod_{k != i} s(a_k, b_k) / 2`` with s = 3/4 where the bits agree and 1/4 where
-    they differ.
+    ``sum_b W[b] (+-1) prod_{k != i} s(a_k, b_k) / 2`` with s = 3/4 where the bits agree and 1/4
+    where they differ.
 ``bb``
-    BinaryBrain's differentiable table. W in [0, 1]; inputs are taken as 1/4 and 3/4, the value is the
-    multilinear interpolation of W there, normalised over the batch with the fixed gain 0.3 and
+    BinaryBrain's differentiable table. W in [0, 1]; inputs are taken as 1/4 and 3/4, the value is
+    the multilinear interpolation of W there, normalised over the batch with the fixed gain 0.3 and
     bias 0.5; bit: that exceeds 1/2. Gradients pass where the normalised value lies in (0, 1).
 ``hybrid``
     Bit as in ``dwn``, gradients of the interpolation: every entry gets its share.
@@ -42,7 +42,7 @@ def _shares(x: np.ndarray) -> np.ndarray:
 
 
 def multilinear(w: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Interpolate the tables ``w`` (..., 2**n) at ``x`` (..., n) in [0, 1]; bit 0 is the first input.
+    """Interpolate tables ``w`` (..., 2**n) at ``x`` (..., n) in [0, 1]; bit 0 is the first input.
 
     On the corners of the cube it is the table itself.
     """

@@ -4,15 +4,17 @@ Two styles. ``compressor`` uses tables only: 6:3 (three 6-input tables) and 3:2,
 parallel, level by level, and one ripple adder at the end. ``carry`` uses the carry chain of the
 7-series as well, whose cell adds ``a + f(5 inputs)`` in one table:
 
-- a *narrow* node (5 inputs) that nobody else reads is such an f: the adder that counts it costs what
-  the node alone would;
-- the count of five bits is three such f, so a chain of three cells takes five bits, a running sum of
-  three and a carry: nine bits in, four out, three tables (a 6:3 compressor takes three for six in,
-  three out).
+- a *narrow* node (5 inputs) that nobody else reads is such an f: the adder that counts it costs
+  what the node alone would;
+- the count of five bits is three such f, so a chain of three cells takes five bits, a running sum
+  of three and a carry: nine bits in, four out, three tables (a 6:3 compressor takes three for six
+  in, three out).
 
 Counting n bits costs about n tables with compressors and 0.6 n with carry chains; n nodes of which
 half are narrow cost 1.3 n with their count.
 """
+
+from functools import cache
 
 from amaranth import *
 
@@ -28,34 +30,94 @@ def _ones(bit: int, inputs: int) -> int:
     return sum((a.bit_count() >> bit & 1) << a for a in range(1 << inputs))
 
 
+@cache
+def _plan(heights: tuple[int, ...]) -> tuple[int, tuple[int, int] | None]:
+    """Fewest tables that bring columns of these heights to one bit each, and the first step.
+
+    A step ``(taken, cells)`` works on the lowest column that has more than one bit, see ``_step``.
+    """
+    if all(h <= 1 for h in heights):
+        return 0, None
+    if heights[0] <= 1:
+        return _plan(heights[1:])
+    best = (10 ** 9, None)
+    options = [(7, 3)]
+    if heights[0] <= 8:  # odd numbers of bits leave one; an even number takes two and no carry
+        options = [(t, d + more) for t in range(2, min(heights[0], 7) + 1)
+                   for d in [max(t - 2, 1).bit_length()] for more in range(4 if t < 4 else 2)]
+    for taken, cells in options:
+        cost, after = _after(heights, taken, cells)
+        total = cost + _plan(after)[0]
+        if total < best[0]:
+            best = (total, (taken, cells))
+    return best
+
+
+def _after(heights: tuple[int, ...], taken: int, cells: int) -> tuple[int, tuple[int, ...]]:
+    """Tables of a step, and the heights after it."""
+    h = list(heights) + [0] * (cells + 1 - len(heights))
+    digits = max(taken - 2, 1).bit_length()  # of the count of all bits but a and carry
+    h[0] -= taken
+    most, cost = taken, 0
+    for i in range(1, cells):
+        used = min(h[i], 1 if i < digits else 2)
+        h[i] -= used
+        most += used << i
+        cost += i < digits or used == 2
+    for i in range(most.bit_length()):
+        if i >= len(h):
+            h.append(0)
+        h[i] += 1
+    while h and h[-1] == 0:
+        h.pop()
+    return cost + 1, tuple(h)
+
+
 def _take(column: list[Wire], count: int, *, chain: bool) -> list[Wire]:
-    """Remove ``count`` bits: the deepest first in a chain (it stays one), else the shallowest."""
+    """Remove up to ``count`` bits: the deepest first in a chain, else the shallowest."""
     column.sort(key=lambda w: (w.stage, w.level), reverse=chain)
     taken, column[:] = column[:count], column[count:]
     return taken
 
 
+def _step(c: Circuit, columns: list[list[Wire]], taken: int, cells: int, every: int) -> None:
+    """One carry chain over the columns from the first on.
+
+    Of the ``taken`` bits of the first column one is the carry, one is added directly and the others
+    (five at most) are counted in the cells' tables; the cells beyond the count's digits add two
+    direct bits of their column.
+    """
+    columns += [[] for _ in range(cells + 1 - len(columns))]
+    bits = _take(columns[0], taken, chain=not every)
+    carry, a, rest = (bits[0], bits[1], bits[2:]) if taken > 2 else (None, bits[0], bits[1:])
+    digits = len(rest).bit_length()
+    rows: list = [(a, Table(_ones(0, len(rest)), tuple(rest)))]
+    most = taken
+    for i in range(1, cells):
+        own = _take(columns[i], 1 if i < digits else 2, chain=not every)
+        most += len(own) << i
+        f = Table(_ones(i, len(rest)), tuple(rest)) if i < digits else \
+            own[1] if len(own) > 1 else None
+        rows.append((own[0] if own else None, f))
+    total = c.add(rows, carry, every)
+    for i, bit in enumerate(total[:most.bit_length()]):
+        columns[i].append(bit)
+
+
 def _compress_carry(c: Circuit, columns: list[list[Wire]], every: int) -> list[Wire]:
-    """Columns to one row of bits with chains of three or two cells."""
-    k = 0
-    while k < len(columns):
-        column = columns[k]
-        while len(column) >= 3:
-            columns += [[] for _ in range(k + 4 - len(columns))]
-            cells = 3 if len(column) >= 7 else 2 if len(column) >= 5 else 1
-            bits = _take(column, (3, 5, 7)[cells - 1], chain=not every)
-            carry, a, rest = bits[0], bits[1], bits[2:]
-            f = [Table(_ones(bit, len(rest)), tuple(rest)) for bit in range(cells)]
-            above = [(_take(columns[k + i], 1, chain=not every) or [None])[0]
-                     for i in range(1, cells)]
-            total = c.add(list(zip([a, *above], f)), carry, every)
-            most = len(bits) + sum(2 << i for i, w in enumerate(above) if w is not None)
-            for i, bit in enumerate(total[:most.bit_length()]):
-                columns[k + i].append(bit)
-        k += 1
-    while not columns[-1]:
-        columns.pop()
-    return _ripple(c, columns, every)
+    """Columns to one row of bits."""
+    row = []
+    while columns:
+        heights = tuple(map(len, columns))
+        if heights[0] <= 1:
+            row.append(columns[0][0] if columns[0] else Wire(Const(0, 1)))
+            columns = columns[1:]
+            continue
+        taken, cells = _plan(heights)[1]
+        _step(c, columns, taken, cells, every)
+        while columns and not columns[-1]:
+            columns.pop()
+    return row
 
 
 def _ripple(c: Circuit, columns: list[list[Wire]], every: int) -> list[Wire]:

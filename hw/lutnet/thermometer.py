@@ -1,8 +1,8 @@
 """Encoders fitted to data: from features to the bits that the first layer reads.
 
 ``uniform``
-    ``levels`` thresholds at equal distances over the codes: bit k is ``code > (k + 1) * 2**width /
-    (levels + 1) - 1``. One level splits at the middle, which is the code's top bit and costs no gate.
+    ``levels`` thresholds at equal distances over the codes: bit k is ``code > (k + 1) * 2**width
+    / (levels + 1) - 1``. One level splits at the middle: the code's top bit, which costs no gate.
 ``distributive``
     Thresholds at the quantiles of each feature, equal ones merged.
 ``bit``

@@ -1,96 +1,27 @@
 """Trainer of LUT networks: tables by gradient, wiring by scores of candidates, one thread.
 
 Each pin of the first layer owns scores for its candidate inputs (a pool that a block of nodes
-shares); the best one is connected, and ``dL/d score[k] = sum_s (2 bit_k[s] - 1) dL/d pin[s]`` teaches
-the others as if they were (Bacellar et al.). Scores are updated every ``wiring_every``-th batch.
-Later layers draw their wiring at random unless ``deep_wiring``. The sums of the last layer's groups,
-divided by ``tau``, are the logits of a softmax. Adam, the rate falls along half a cosine.
+shares); the best one is connected, and ``dL/d score[k] = sum_s (2 bit_k[s] - 1) dL/d pin[s]``
+teaches the others as if they were (Bacellar et al.). Scores are updated every ``wiring_every``-th
+batch. Later layers draw their wiring at random unless ``deep_wiring``. The sums of the last layer's
+groups, divided by ``tau``, are the logits of a softmax. Adam, the rate falls along half a cosine.
 
 The same configuration and data give the same network, bit for bit, on one machine.
 """
 
-from dataclasses import asdict, dataclass
+import ast
+from dataclasses import asdict
 
 import numpy as np
 
 from . import kernels, nodes, thermometer
 from .data import Dataset, split
 from .model import Layer, Model
+from .settings import TrainConfig
 
 __all__ = ["TrainConfig", "Trainer"]
 
 BLOCK = 16  # nodes that share a pool of candidates and one matrix product
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """What is trained and how.
-
-    Parameters
-    ----------
-    nodes : tuple of :class:`int`
-        Nodes of each layer; the last is rounded down to a multiple of the classes.
-    inputs : :class:`int`
-        Inputs of a node, 2 to 6.
-    narrow : :class:`float`
-        Share of the last layer's nodes, 0 to 1, that use one input less: the carry-chain head
-        takes such a node into its adder (:mod:`hw.lutnet.popcount`).
-    family : :class:`str`
-        ``dwn``, ``bb`` or ``hybrid``, see :mod:`hw.lutnet.nodes`.
-    encoder, levels, width
-        See :mod:`hw.lutnet.thermometer`; width is that of a code.
-    candidates : :class:`int`
-        Inputs that a pin can choose among; 0 is all of them.
-    tau : :class:`float`
-        Divides the sums; 0 chooses ``sqrt(nodes per class) / 3.5``.
-    shift, degrees, zoom : :class:`float`
-        Augmentation of images, uniform in +- so many pixels, degrees, parts of 1.
-    validation : :class:`float`
-        Share of the training set that is held out to compare configurations, 0 to 0.5.
-    """
-
-    nodes: tuple[int, ...] = (300,)
-    inputs: int = 6
-    narrow: float = 0.0
-    family: str = "dwn"
-    encoder: str = "distributive"
-    levels: int = 3
-    width: int = 8
-    candidates: int = 128
-    wiring_every: int = 4
-    deep_wiring: bool = False
-    tau: float = 0.0
-    epochs: int = 30
-    batch: int = 256
-    rate: float = 0.01
-    wiring_rate: float = 0.01
-    shift: float = 0.0
-    degrees: float = 0.0
-    zoom: float = 0.0
-    smooth: float = 0.0
-    validation: float = 1 / 6
-    seed: int = 0
-
-    def __post_init__(self):
-        object.__setattr__(self, "nodes", tuple(self.nodes))
-        if not self.nodes or any(n not in range(1, 100_001) for n in self.nodes):
-            raise ValueError(f"nodes must be 1 to 100000 in each layer, not {self.nodes!r}")
-        if self.inputs not in range(2, 7):
-            raise ValueError(f"inputs must be 2 to 6, not {self.inputs!r}")
-        if self.family not in nodes.FAMILIES:
-            raise ValueError(f"family must be one of {', '.join(nodes.FAMILIES)}, "
-                             f"not {self.family!r}")
-        if self.encoder not in thermometer.ENCODERS:
-            raise ValueError(f"encoder must be one of {', '.join(thermometer.ENCODERS)}, "
-                             f"not {self.encoder!r}")
-        for name, low, high in (("narrow", 0, 1), ("validation", 0, 0.5), ("tau", 0, 1000),
-                                ("rate", 0, 1), ("wiring_rate", 0, 1), ("shift", 0, 8),
-                                ("degrees", 0, 90), ("zoom", 0, 0.5), ("smooth", 0, 1),
-                                ("epochs", 1, 10_000), ("batch", 1, 65536), ("width", 1, 16),
-                                ("wiring_every", 1, 1000), ("candidates", 0, 65536)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
 
 
 class _LayerState:
@@ -406,8 +337,6 @@ class Trainer:
 
     def resume(self, path) -> None:
         """Continue the run that was saved; its configuration must be this one."""
-        import ast
-
         with np.load(path, allow_pickle=False) as file:
             if str(file["config"]) != repr(asdict(self.config)):
                 raise ValueError("the checkpoint must be of the same configuration, not of "

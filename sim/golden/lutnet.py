@@ -1,4 +1,4 @@
-"""Model of the LUT networks: codes to bits, bits to nodes, sums, label. Written from the formulas."""
+"""Model of the LUT networks: codes to bits, bits to nodes, sums, label."""
 
 from dataclasses import dataclass
 

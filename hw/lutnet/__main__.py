@@ -1,0 +1,186 @@
+"""LUT networks: ``python -m hw.lutnet train --data digits --nodes 300 -o build/lutnet``.
+
+``train`` learns a network and writes DIR/model.npz; ``table`` measures the committed networks
+again: accuracy on the whole test set and LUTs by synthesis, a JSON line each.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hw.options import Parser, command, output_folder
+from hw.tools import require
+
+from . import data as datasets
+from . import model as models
+from .config import FABRICS, NetworkConfig
+from .settings import TrainConfig
+
+MODELS = Path(__file__).parent / "models"
+_HELP = {
+    "nodes": "nodes of each layer, as in 500,100",
+    "inputs": "inputs of a node, 2 to 6",
+    "narrow": "share of the last layer's nodes with one input less, for carry-chain counters",
+    "family": "dwn, bb or hybrid",
+    "encoder": "uniform, distributive or bit",
+    "levels": "thresholds for each feature",
+    "width": "bits of a feature's code",
+    "candidates": "inputs a pin can choose among, 0 for all",
+    "wiring_every": "batches between two updates of the wiring",
+    "deep_wiring": "learn the wiring of later layers, too",
+    "tau": "divisor of the sums, 0 chooses",
+    "epochs": "passes over the training set",
+    "batch": "samples per step",
+    "rate": "of Adam for the tables",
+    "wiring_rate": "of Adam for the wiring",
+    "shift": "augmentation: pixels",
+    "degrees": "augmentation: rotation",
+    "zoom": "augmentation: parts of 1",
+    "smooth": "label smoothing",
+    "validation": "share of the training set held out",
+    "seed": "of everything random",
+}
+
+
+def _nodes(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _train_options(parser) -> None:
+    parser.add_argument("--data", default="digits",
+                        help="digits, diabetes, a folder of IDX files or an .npz (default: digits)")
+    parser.add_argument("-o", "--output", default="build/lutnet", metavar="DIR",
+                        help="folder of model.npz (default: build/lutnet)")
+    parser.add_argument("--checkpoint", type=int, default=0, metavar="N",
+                        help="write DIR/checkpoint.npz every N epochs (default: never)")
+    parser.add_argument("--resume", action="store_true", help="continue from DIR/checkpoint.npz")
+    group = parser.add_argument_group("training")
+    for field in fields(TrainConfig):
+        default, name = field.default, f"--{field.name.replace('_', '-')}"
+        if isinstance(default, bool):
+            group.add_argument(name, dest=field.name, action="store_true", help=_HELP[field.name])
+        else:
+            shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+            group.add_argument(name, dest=field.name, default=default,
+                               type=_nodes if isinstance(default, tuple) else type(default),
+                               metavar=field.name.upper(),
+                               help=f"{_HELP[field.name]} (default: {shown})")
+
+
+def _run(trainer, options, folder: Path, console: Console) -> None:
+    """All epochs, with a bar on a terminal and a line per epoch elsewhere."""
+    epochs = trainer.config.epochs
+    score = "R2" if trainer.regression else "accuracy"
+    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/"
+               "{task.total:.0f}"), TimeRemainingColumn()]
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=epochs, completed=trainer.epoch)
+        began, first = time.monotonic(), trainer.epoch
+        while trainer.epoch < epochs:
+            epoch, loss, train, held = trainer.step()
+            each = (time.monotonic() - began) / (epoch - first)
+            said = f"loss {loss:.4f}  {score} {train:.4f}  validation {held:.4f}"
+            bar.update(task, completed=epoch, description=said)
+            if not console.is_terminal:
+                console.print(f"{epoch}/{epochs}  {said}  {each:.1f} s/epoch, "
+                              f"{each * (epochs - epoch):.0f} s left")
+            if options.checkpoint and epoch % options.checkpoint == 0:
+                trainer.save(folder / "checkpoint.npz")
+
+
+def _train(options, argv: Sequence[str]) -> int:
+    require("numba", "numba", "train")
+    require("sklearn", "scikit-learn", "train")
+    from threadpoolctl import threadpool_limits
+
+    from .train import Trainer
+
+    config = TrainConfig(**{f.name: getattr(options, f.name) for f in fields(TrainConfig)})
+    if options.checkpoint < 0:
+        raise ValueError(f"checkpoint must be 0 or more, not {options.checkpoint}")
+    data = datasets.load(options.data)
+    folder = output_folder(options.output)
+    began = time.monotonic()
+    with threadpool_limits(1):  # one order of every sum: the same seed gives the same network
+        trainer = Trainer(data, config)
+        if options.resume:
+            trainer.resume(folder / "checkpoint.npz")
+        _run(trainer, options, folder, Console(stderr=True))
+        test = trainer.score(trainer.encoder.codes(data.x_test), data.y_test)
+    network = trainer.model()
+    note = "python -m hw.lutnet " + " ".join(argv)
+    models.save(folder / "model.npz", network, note)
+    line = {
+        "data": data.name, "metric": "r2" if data.regression else "accuracy",
+        "validation": trainer.progress[-1][3] if len(trainer.held) else None,
+        "test": test, "n": len(data.y_test), "nodes": list(config.nodes), "seed": config.seed,
+        "epochs": trainer.epoch, "seconds": round(time.monotonic() - began, 1),
+        "model": str(folder / "model.npz"),
+    }
+    print(json.dumps(line))
+    return 0
+
+
+def measure(path: Path, data, fabric: str, row: dict) -> dict:
+    """Accuracy of a model file on the whole test set of ``data``, its LUTs on ``fabric``."""
+    from sim.golden import lutnet as golden  # the edge may reach across
+
+    from .report import figures
+
+    network = models.load(path)
+    codes = network.encoder.codes(data.x_test)
+    right = sum(int((golden.run(network, codes[i:i + 2000]).result
+                     == data.y_test[i:i + 2000]).sum()) for i in range(0, len(codes), 2000))
+    counted = figures(network, NetworkConfig(fabric=fabric))
+    return {
+        "goal": row.get("goal", ""), "model": path.name, "data": data.name,
+        "accuracy": right / len(codes), "n": len(codes), "lut_core": counted.lut_core,
+        "lut_encoder": counted.lut_encoder, "lut_total": counted.lut_total,
+        "carry": counted.carry, "ff": counted.ff, "fabric": fabric,
+        "latency_cycles": counted.latency, "tool": counted.tool,
+    }
+
+
+def _table(options) -> int:
+    rows = json.loads((MODELS / "models.json").read_text())
+    chosen = [row for row in rows if not options.goal or row["goal"] == options.goal]
+    if not chosen:
+        raise ValueError(f"goal must be one of {', '.join(r['goal'] for r in rows)}, "
+                         f"not {options.goal!r}")
+    known = {}
+    for spec in options.data:
+        data = datasets.load(spec)
+        known[data.name] = data
+    for row in chosen:
+        if row["data"] not in known:
+            print(f"skipped {row['file']}: --data must name {row['data']}", file=sys.stderr)
+            continue
+        line = measure(MODELS / row["file"], known[row["data"]], row["fabric"], row)
+        print(json.dumps(line), flush=True)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = Parser(prog="python -m hw.lutnet", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    _train_options(commands.add_parser("train", help="learn a network"))
+    table = commands.add_parser("table", help="measure the committed networks again")
+    table.add_argument("--data", action="append", default=[], metavar="DATA",
+                       help="folder or file of a data set that the networks were trained on; "
+                       "may be given several times")
+    table.add_argument("--goal", default="", help="only this one, as M3 (default: all)")
+    options = parser.parse_args(argv)
+    if options.command is None:
+        parser.error(f"a command is needed: train or table; fabrics are {', '.join(FABRICS)}")
+    return _train(options, argv) if options.command == "train" else _table(options)
+
+
+if __name__ == "__main__":
+    command(main)()

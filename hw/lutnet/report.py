@@ -1,0 +1,138 @@
+"""LUT counts of a network by synthesis: core, encoder and total on separate lines.
+
+Convention of the published comparisons: Yosys ``synth_xilinx -family xc7 -flatten -abc9 -nodsp
+-noiopad``, the plain sum of LUT1 to LUT6 cells (inverters included, none packed in pairs). Carry
+cells are shown beside it and not part of it. The core is the network without its comparators: the
+same model behind an encoder whose codes are its bits; the encoder is the rest of the total.
+"""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hw.cache import cached_dir
+from hw.tools import run_yosys, yosys_share, yosys_version
+from hw.verilog import to_verilog
+
+from .config import NetworkConfig
+from .model import Encoder, Model, compact
+from .network import Network
+
+__all__ = ["Figures", "core_of", "figures", "netlist", "synthesis_text"]
+
+_FLOWS = {
+    "xc7": ("synth_xilinx -family xc7 -flatten -abc9 -nodsp -noiopad", "LUT[1-6]|INV",
+            "FD[RSCP]E(_1)?", "CARRY4", "xilinx/cells_sim.v"),
+    "ecp5": ("synth_ecp5 -abc9 -nowidelut", "LUT4|CCU2C", "TRELLIS_FF", "CCU2C",
+             "lattice/cells_sim_ecp5.v"),
+    "ice40": ("synth_ice40 -abc9 -device u", "SB_LUT4", "SB_DFF.*", "SB_CARRY",
+              "ice40/cells_sim.v"),
+}
+
+# Declared, so that the text is complete wherever it is read; their models come with the family.
+_DECLARATIONS = {
+    **{f"LUT{n}": f"module LUT{n} #(parameter INIT = 0) (output O, "
+       + ", ".join(f"input I{i}" for i in range(n)) + "); endmodule" for n in (1, 2, 3, 5, 6)},
+    "CARRY4": "module CARRY4 (output [3:0] CO, output [3:0] O, input CI, input CYINIT, "
+              "input [3:0] DI, input [3:0] S); endmodule",
+    "SB_LUT4": "module SB_LUT4 #(parameter LUT_INIT = 0) (output O, input I0, input I1, "
+               "input I2, input I3); endmodule",
+}
+_LUT4 = {
+    "xc7": "module LUT4 #(parameter INIT = 0) (output O, input I0, input I1, input I2, "
+           "input I3); endmodule",
+    "ecp5": "module LUT4 #(parameter INIT = 0) (input A, input B, input C, input D, "
+            "output Z); endmodule",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Cells of a network on one fabric. CCU2C of the ECP5 count as two LUT4 in the LUT fields."""
+
+    fabric: str
+    lut_core: int
+    lut_encoder: int
+    lut_total: int
+    ff: int
+    carry: int
+    latency: int
+    tool: str
+
+
+def synthesis_text(model: Model, config: NetworkConfig,
+                   name: str = "lutnet") -> tuple[str, int]:
+    """Verilog of the network with the fabric's tables, their modules declared as black boxes, and
+    the latency."""
+    network = Network(model, replace(config, tables="cells"))
+    return _declared(to_verilog(network, name), config), network.latency
+
+
+def _declared(text: str, config: NetworkConfig) -> str:
+    known = _DECLARATIONS | ({"LUT4": _LUT4[config.fabric]} if config.fabric in _LUT4 else {})
+    used = sorted(set(re.findall(r"^  (\w+) (?: *#\(|\\?cell_)", text, re.MULTILINE)) & set(known))
+    return text + "".join(f"\n(* blackbox *)\n{known[cell]}\n" for cell in used)
+
+
+def _synthesised(text: str, fabric: str, name: str, timeout: float | None) -> Path:
+    flow = _FLOWS[fabric][0]
+    commands = ["read_verilog -sv design.v", f"{flow} -top {name}", "write_json netlist.json",
+                "write_verilog -noattr netlist.v"]
+
+    def make(folder: Path) -> None:
+        (folder / "design.v").write_text(text)
+        run_yosys(folder, commands, script="synth.ys", timeout=timeout)
+        cells = json.loads((folder / "netlist.json").read_text())["modules"][name]["cells"]
+        count = Counter(c["type"] for c in cells.values() if c["type"] != "$scopeinfo")
+        (folder / "cells.json").write_text(json.dumps(count))
+        (folder / "netlist.json").unlink()
+
+    return cached_dir("lutnet", text, commands, yosys_version(), make=make)
+
+
+def _sum(cells: Counter, pattern: str) -> int:
+    return sum(count * (2 if cell == "CCU2C" and "LUT" in pattern else 1)
+               for cell, count in cells.items() if re.fullmatch(pattern, cell))
+
+
+def core_of(model: Model) -> Model:
+    """The network behind its encoder: each bit that is read becomes an input."""
+    small = compact(model)
+    bits = small.encoder.bits
+    encoder = Encoder(1, np.zeros(bits), np.ones(bits), np.arange(bits), np.zeros(bits, np.int32))
+    return replace(small, encoder=encoder)
+
+
+def figures(model: Model, config: NetworkConfig, *, timeout: float | None = None) -> Figures:
+    """Synthesise the core and the whole network; results are cached."""
+    _, lut, ff, carry, _ = _FLOWS[config.fabric]
+    counts = []
+    for part in (core_of(model), model):
+        text, latency = synthesis_text(part, config)
+        folder = _synthesised(text, config.fabric, "lutnet", timeout)
+        counts.append(Counter(json.loads((folder / "cells.json").read_text())))
+    core, total = (_sum(cells, lut) for cells in counts)
+    return Figures(config.fabric, core, total - core, total, _sum(counts[1], ff),
+                   _sum(counts[1], carry), latency,
+                   f"Yosys {yosys_version()}, {_FLOWS[config.fabric][0]}")
+
+
+def netlist(model: Model, config: NetworkConfig, *, timeout: float | None = None) -> str:
+    """The whole network after synthesis, as Verilog that any simulator takes; module ``lutnet``."""
+    folder = _synthesised(synthesis_text(model, config)[0], config.fabric, "lutnet", timeout)
+    models = yosys_share() / _FLOWS[config.fabric][4]
+    commands = ["read_verilog mapped.v", f"read_verilog -defer -overwrite {models}",
+                "hierarchy -check -top lutnet", "proc", "flatten", "opt_clean -purge",
+                "setundef -init -zero", "write_verilog -noattr netlist.v"]
+    mapped = (folder / "netlist.v").read_text()
+
+    def make(part: Path) -> None:
+        (part / "mapped.v").write_text(mapped)
+        run_yosys(part, commands, script="netlist.ys", timeout=timeout)
+
+    return (cached_dir("lutnet-netlist", mapped, commands[2:], yosys_version(), make=make)
+            / "netlist.v").read_text()

@@ -1,0 +1,110 @@
+"""Run a LUT network's RTL on a whole test set: ``python -m sim.lutnet --model FILE --data digits``.
+
+Prints one JSON line: accuracy (of the RTL), n, ci95 (half the width of its 95 % interval),
+equal_to_model (every answer against the golden model), latency_cycles and interval (cycles between
+results) as measured, lut_core, lut_encoder, lut_total (null without ``--synth``). A regression has
+r2 instead of accuracy.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from hw.lutnet import data as datasets
+from hw.lutnet.config import FABRICS, NetworkConfig
+from hw.lutnet.model import Model, load
+from hw.lutnet.network import Network
+from hw.options import Parser, command
+from sim.golden import lutnet as golden
+from sim.verilated import Engine
+
+__all__ = ["payload", "golden_results", "report"]
+
+
+def payload(codes: np.ndarray, width: int) -> np.ndarray:
+    """Codes (samples, features) as rows that :class:`sim.verilated.Engine` drives into ``i``."""
+    bits = (codes[:, :, None] >> np.arange(width, dtype=codes.dtype) & 1).astype(np.uint8)
+    bits = bits.reshape(len(codes), -1)
+    words = -(-bits.shape[1] // 64)
+    raw = np.packbits(np.pad(bits, ((0, 0), (0, 64 * words - bits.shape[1]))), axis=1,
+                      bitorder="little").view(np.uint64)
+    return raw[:, 0] if words == 1 else raw
+
+
+def golden_results(model: Model, codes: np.ndarray) -> np.ndarray:
+    """Results of the golden model, in parts that fit a small memory."""
+    return np.concatenate([golden.run(model, codes[i:i + 2000]).result
+                           for i in range(0, len(codes), 2000)])
+
+
+def _score(model: Model, results: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    if model.classes == 1:
+        error = golden.regress(model, results.astype(np.int64)) - y
+        return {"r2": float(1 - (error ** 2).sum() / ((y - y.mean()) ** 2).sum())}
+    accuracy = float((results == y).mean())
+    return {"accuracy": accuracy,
+            "ci95": float(1.96 * (accuracy * (1 - accuracy) / len(y)) ** 0.5)}
+
+
+def report(model: Model, config: NetworkConfig, codes: np.ndarray, y: np.ndarray, *,
+           stall: float = 0.0, seed: int = 0, synth: bool = False) -> dict:
+    """The line that is printed."""
+    network = Network(model, config)
+    rows = payload(codes, model.encoder.width)
+    with Engine(network, "lutnet") as engine:
+        if config.stream:
+            run = engine.run_streams({"i": rows}, {"o": len(rows)}, stall=stall, seed=seed,
+                                     timeout=100 * len(rows) + 1000)
+            results = run.outputs["o"]
+            taken, given = run.cycles["i"], run.cycles["o"]
+            latency = int(given[0] - taken[0])
+            interval = float((given[-1] - given[0]) / max(len(given) - 1, 1))
+        else:
+            results = engine.pipe({"i": rows}, ["o"], latency=network.latency)["o"]
+            latency, interval = network.latency, 1.0
+    line = {**_score(model, results, y), "n": len(y),
+            "equal_to_model": bool((results == golden_results(model, codes)).all()),
+            "latency_cycles": latency, "interval": interval}
+    counts = dict.fromkeys(("lut_core", "lut_encoder", "lut_total"))
+    if synth:
+        from hw.lutnet.report import figures
+
+        figure = figures(model, config)
+        counts = {name: getattr(figure, name) for name in counts} | {
+            "carry": figure.carry, "ff": figure.ff, "fabric": figure.fabric, "tool": figure.tool}
+    return line | counts
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m sim.lutnet", description=__doc__)
+    parser.add_argument("--model", required=True, metavar="FILE", help="model.npz")
+    parser.add_argument("--data", default="digits",
+                        help="digits, diabetes, a folder of IDX files or an .npz (default: digits)")
+    parser.add_argument("--limit", type=int, default=0, metavar="N",
+                        help="only the first N test samples (default: all)")
+    parser.add_argument("--fabric", default="xc7", help=f"one of {', '.join(FABRICS)}")
+    parser.add_argument("--stream", action="store_true", help="the form with back-pressure")
+    parser.add_argument("--stall", type=float, default=0.0,
+                        help="probability that a stream pauses in a cycle (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the pauses (default: 0)")
+    parser.add_argument("--synth", action="store_true", help="count LUTs, too")
+    options = parser.parse_args(argv)
+    if not 0 <= options.stall < 1:
+        raise ValueError(f"stall must be at least 0 and below 1, not {options.stall}")
+    if options.limit < 0:
+        raise ValueError(f"limit must be 0 or more, not {options.limit}")
+    config = NetworkConfig(fabric=options.fabric, stream=options.stream or options.stall > 0)
+    model = load(options.model)
+    data = datasets.load(options.data)
+    codes, y = model.encoder.codes(data.x_test), data.y_test
+    if options.limit:
+        codes, y = codes[:options.limit], y[:options.limit]
+    line = report(model, config, codes, y, stall=options.stall, seed=options.seed,
+                  synth=options.synth)
+    print(json.dumps(line))
+    return 0 if line["equal_to_model"] else 1
+
+
+if __name__ == "__main__":
+    command(main)()

@@ -1,0 +1,27 @@
+"""Random networks for the tests."""
+
+import numpy as np
+
+from hw.lutnet.model import Encoder, Layer, Model
+
+
+def random_model(seed=0, *, nodes=(30,), inputs=6, features=13, width=3, bits=24, classes=3,
+                 narrow=0.5):
+    """Everything drawn: pins (some unused), tables, thresholds; ``narrow``: share with n - 1 pins."""
+    rng = np.random.default_rng(seed)
+    encoder = Encoder(width, np.zeros(features), np.ones(features),
+                      rng.integers(0, features, bits), rng.integers(0, 2 ** width - 1, bits))
+    layers, below = [], bits
+    for count in nodes:
+        pins = rng.integers(0, below, (count, inputs))
+        layers.append([pins, rng.integers(0, 2, (count, 2 ** inputs))])
+        below = count
+    layers[-1][0][rng.random(nodes[-1]) < narrow, inputs - 1] = -1
+    group = rng.integers(0, classes, nodes[-1])
+    group[:classes] = np.arange(classes)
+    return Model(encoder, [Layer(*part) for part in layers], group, classes)
+
+
+def random_codes(model, count, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 2 ** model.encoder.width, (count, model.features)).astype(np.uint16)
