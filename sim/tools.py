@@ -11,10 +11,14 @@ from pathlib import Path
 from hw.cache import cached_dir
 from hw.tools import ToolError, require, run
 
-__all__ = ["NATIVE", "ToolError", "compile_parts", "link", "require_native", "runtime_objects",
-           "verilate", "verilator_root", "versions"]
+__all__ = ["NATIVE", "OPTIMISE", "ToolError", "compile_parts", "link", "require_native",
+           "runtime_objects", "units", "verilate", "verilator_root", "versions"]
 
 NATIVE = Path(__file__).parent / "native"
+
+# Of the model, of its code that runs once, of what drives it. For the model of a 16x16 array -O2
+# takes twice as long to compile as -O1, and is not faster.
+OPTIMISE = ("-O1", "-O0", "-O2")
 
 _JOBS = 2
 _VERILATE = ("--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
@@ -55,6 +59,30 @@ def verilate(verilog: str, top: str, folder: Path, *options: str) -> None:
         [str(verilator_root() / "bin" / "verilator_bin"), "--cc", "--prefix", "Vtop",
          "--top-module", top, "-Mdir", ".", *_VERILATE, *options, f"{top}.sv"],
         folder=folder, log="verilator.log", env={"VERILATOR_ROOT": str(verilator_root())})
+
+
+def units(folder: Path, driver: Path) -> list[tuple[Path, str]]:
+    """Translation units of the model in ``folder`` and of what drives it, for `compile_parts`.
+
+    Reading the headers takes longer than compiling a small file, so small ones are joined.
+    """
+    slow = sorted(folder.glob("Vtop*__Slow.cpp"))
+    fast = sorted(set(folder.glob("Vtop*.cpp")) - set(slow))
+    groups = list(zip((fast, slow, [driver]), OPTIMISE))
+    if sum(path.stat().st_size for path in fast + slow) < 100_000:
+        groups = [([*fast, *slow, driver], OPTIMISE[0])]
+    parts = []
+    for group, optimise in groups:
+        joined, size = [], 0
+        for path in [*group, None]:
+            if joined and (path is None or size + path.stat().st_size > 300_000):
+                parts.append((folder / f"part{len(parts)}.cpp", optimise))
+                parts[-1][0].write_text("".join(f'#include "{each}"\n' for each in joined))
+                joined, size = [], 0
+            if path is not None:
+                joined.append(path)
+                size += path.stat().st_size
+    return parts
 
 
 def compile_parts(parts: Iterable[tuple[Path, str]], folder: Path, *, trace: bool) -> list[Path]:

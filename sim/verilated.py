@@ -16,7 +16,16 @@ from amaranth.lib import wiring
 
 from hw.cache import cached_dir
 from hw.verilog import to_verilog
-from sim.tools import NATIVE, compile_parts, link, runtime_objects, verilate, versions
+from sim.tools import (
+    NATIVE,
+    OPTIMISE,
+    compile_parts,
+    link,
+    runtime_objects,
+    units,
+    verilate,
+    versions,
+)
 
 __all__ = ["Engine", "Port", "StreamError", "StreamRun", "StreamTimeout", "storage"]
 
@@ -314,11 +323,6 @@ def _rows(name: str, port: Port, array) -> np.ndarray:
 _PORT = re.compile(r"VL_(IN|OUT)(?:8|16|64|W|)\(&(\w+),(\d+),(\d+)(?:,\d+)?\)")
 
 
-# Of the model, of its code that runs once, of the harness. For the model of a 16x16 array -O2 takes
-# twice as long to compile as -O1, and is not faster.
-_OPTIMISE = ("-O1", "-O0", "-O2")
-
-
 def _port_table(header: str) -> str:
     """The ports that Verilator declared, as the harness wants them."""
     rows = []
@@ -355,7 +359,7 @@ def _library(verilog: str, name: str, trace: bool, extra: str | None) -> Path:
             _port_table((folder / "Vtop.h").read_text())
             + _memory_table((folder / "Vtop___024root.h").read_text()))
         (folder / "harness.cpp").write_text(harness)
-        objects = compile_parts(_parts(folder), folder, trace=trace)
+        objects = compile_parts(units(folder, folder / "harness.cpp"), folder, trace=trace)
         runtime = runtime_objects("verilated.cpp", "verilated_threads.cpp",
                                   *["verilated_fst_c.cpp"] * trace, trace=trace)
         link([*objects, *runtime], "model.so", folder, "-shared")
@@ -363,30 +367,8 @@ def _library(verilog: str, name: str, trace: bool, extra: str | None) -> Path:
             if path.name not in ("model.so", f"{name}.sv"):
                 path.unlink()
 
-    return cached_dir("engine", versions(), verilog, name, harness, options, _OPTIMISE,
+    return cached_dir("engine", versions(), verilog, name, harness, options, OPTIMISE,
                       make=make) / "model.so"
-
-
-def _parts(folder: Path) -> list[tuple[Path, str]]:
-    """Translation units of a model.
-
-    Reading the headers takes longer than compiling a small file, so small ones are joined.
-    """
-    parts = []
-    slow = sorted(folder.glob("Vtop*__Slow.cpp"))
-    fast = sorted(set(folder.glob("Vtop*.cpp")) - set(slow))
-    for group, optimise in zip((fast, slow, [folder / "harness.cpp"]), _OPTIMISE):
-        joined, size = [], 0
-        for path in group + [None]:
-            if joined and (path is None or size + path.stat().st_size > 300_000):
-                unit = folder / f"part{len(parts)}.cpp"
-                unit.write_text("".join(f'#include "{source.name}"\n' for source in joined))
-                parts.append((unit, optimise))
-                joined, size = [], 0
-            if path is not None:
-                joined.append(path)
-                size += path.stat().st_size
-    return parts
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -13,7 +13,7 @@ import find_libpython
 
 from hw.cache import cached_dir
 from hw.tools import ToolError, require, run
-from sim.tools import compile_parts, link, runtime_objects, verilate, versions
+from sim.tools import compile_parts, link, runtime_objects, units, verilate, versions
 
 __all__ = ["Result", "build", "run_bench"]
 
@@ -45,13 +45,7 @@ def build(verilog: str, *, waves: bool) -> Path:
     def make(folder: Path) -> None:
         (folder / "ports.vlt").write_text(control)
         verilate(verilog, TOP, folder, "--vpi", *["--trace-fst"] * waves, "ports.vlt")
-        slow = sorted(folder.glob("Vtop*__Slow.cpp"))
-        fast = sorted(set(folder.glob("Vtop*.cpp")) - set(slow))
-        parts = []
-        for stem, sources, optimise in (("fast", fast, "-O1"), ("slow", [*slow, driver], "-O0")):
-            parts.append((folder / f"{stem}.cpp", optimise))
-            parts[-1][0].write_text("".join(f'#include "{source}"\n' for source in sources))
-        objects = compile_parts(parts, folder, trace=waves)
+        objects = compile_parts(units(folder, driver), folder, trace=waves)
         runtime = runtime_objects("verilated.cpp", "verilated_threads.cpp", "verilated_vpi.cpp",
                                   *["verilated_fst_c.cpp"] * waves, trace=waves)
         link([*objects, *runtime], "simulator", folder, f"-Wl,-rpath,{libraries}",

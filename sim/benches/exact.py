@@ -17,7 +17,7 @@ LAYOUT = ExactSum()
 
 
 class OneCell(wiring.Component):
-    """One accumulator and the unit that rounds its sums; ``first`` goes with the drain of word 0."""
+    """An accumulator and the unit that rounds its sums; ``first`` goes with word 0."""
 
     a: In(BFLOAT16.layout)
     w: In(BFLOAT16.layout)
