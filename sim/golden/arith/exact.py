@@ -142,7 +142,7 @@ def exact_dot(a_bits: np.ndarray, b_bits: np.ndarray, operand: FloatFormat,
 
 def exact_matmul(a_bits: np.ndarray, w_bits: np.ndarray, operand: FloatFormat,
                  result: FloatFormat = FLOAT32) -> np.ndarray:
-    """:func:`exact_dot` of every row of ``a_bits`` (m, k) with every column of ``w_bits`` (k, n)."""
+    """:func:`exact_dot` of every row of ``a_bits`` (m, k) and column of ``w_bits`` (k, n)."""
     a, w = _Operand(a_bits, operand), _Operand(w_bits, operand)
     (rows, depth), cols = a.zero.shape, w.zero.shape[1]
     limbs = np.zeros((_limb_count(operand), rows, cols), np.int64)
@@ -161,35 +161,37 @@ def exact_matmul(a_bits: np.ndarray, w_bits: np.ndarray, operand: FloatFormat,
     chunk = 1 << max(0, 53 - significant)
     a_plane, w_plane = a.exponent // _LIMB, w.exponent // _LIMB
     a_value, w_value = a.significand << (a.exponent & low), w.significand << (w.exponent & low)
-    # reach is exponent - 2 bias, or one more; both bounds of the range in terms of exponent
+    # Products whose biased exponent, the sum of the operands', is in here are in range whatever
+    # their significands are; those of one less or one more may be.
     inside = range(operand.min_exponent + 2 * operand.bias,
                    operand.max_exponent + 2 * operand.bias)
-    w_planes = [(q, np.where((w_plane == q) & w.normal, w_value, 0).astype(np.float64))
-                for q in np.unique(w_plane[w.normal])]
+    planes = np.arange(_limb_count(operand)) * _LIMB  # smallest exponent of each limb
+    within = (planes >= inside.start) & (planes + 2 * low < inside.stop)
+    beyond = planes > inside.stop
+    at_bounds = ~within & ~beyond & (planes + 2 * low + 1 >= inside.start)
+    w_planes = np.unique(w_plane[w.normal])
+    w_dense = np.where((w_plane[:, None] == w_planes[:, None]) & w.normal[:, None],
+                       w_value[:, None], 0).astype(np.float64)  # k, plane, n
     for p in np.unique(a_plane[a.normal]):
-        a_here = (a_plane == p) & a.normal
-        a_dense = np.where(a_here, a_value, 0).astype(np.float64)
-        for q, w_dense in w_planes:
-            least = (p + q) * _LIMB
-            most  = least + 2 * low
-            if most + 1 < inside.start:
-                continue
-            if least >= inside.start and most <= inside.stop - 1:
-                for k in range(0, depth, chunk):
-                    limbs[p + q] += (a_dense[:, k:k + chunk]
-                                     @ w_dense[k:k + chunk]).astype(np.int64)
-                continue
-            if least > inside.stop:
-                plus  |= meet(a_dense > 0, w_dense > 0) | meet(a_dense < 0, w_dense < 0)
-                minus |= meet(a_dense > 0, w_dense < 0) | meet(a_dense < 0, w_dense > 0)
-                continue
-            # At a bound each product counts by itself.
-            for k in np.flatnonzero(a_here.any(0) & (w_dense != 0).any(1)):
-                i, j = np.flatnonzero(a_here[:, k])[:, None], np.flatnonzero(w_dense[k])
-                significand, exponent, beyond = _terms(a[i, k], w[k, j], operand)
-                limbs[p + q, i, j] += significand << exponent - least
-                plus[i, j]  |= beyond > 0
-                minus[i, j] |= beyond < 0
+        a_dense = np.where((a_plane == p) & a.normal, a_value, 0).astype(np.float64)
+        some = np.flatnonzero(within[p + w_planes])  # neighbours
+        for k in range(0, depth if some.size else 0, chunk):
+            right = w_dense[k:k + chunk, some[0]:some[-1] + 1]
+            parts = (a_dense[:, k:k + chunk] @ right.reshape(len(right), -1)).astype(np.int64)
+            limbs[p + w_planes[some]] += parts.reshape(rows, -1, cols).swapaxes(0, 1)
+        far = np.where(beyond[p + w_plane] & w.normal, w_value, 0)
+        plus  |= meet(a_dense > 0, far > 0) | meet(a_dense < 0, far < 0)
+        minus |= meet(a_dense > 0, far < 0) | meet(a_dense < 0, far > 0)
+
+    # At the bounds of the range each product counts by itself.
+    for k in range(depth):
+        limb = a_plane[:, k, None] + w_plane[k]
+        i, j = np.nonzero(at_bounds[limb] & a.normal[:, k, None] & w.normal[k])
+        if i.size:
+            significand, exponent, over = _terms(a[i, k], w[k, j], operand)
+            limbs[limb[i, j], i, j] += significand << exponent - planes[limb[i, j]]
+            plus[i, j]  |= over > 0
+            minus[i, j] |= over < 0
 
     a_plus, a_minus = ~a.negative & ~a.zero, a.negative & ~a.zero
     w_plus, w_minus = ~w.negative & ~w.zero, w.negative & ~w.zero
