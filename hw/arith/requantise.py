@@ -130,17 +130,16 @@ class _Lane(wiring.Component):
             m.d.sync += register.eq(value)
             return register
 
-        # Stage 1: add the bias.
-        s1_sum = at("s1_sum", self.acc + self.bias)
-        s1_multiplier = at("s1_multiplier", self.multiplier)
-
-        # Stages 2 and 3: multiply, limb by limb; the top limb of the sum has its sign.
+        # Stages 1 to 3: add the bias, and multiply, limb by limb; the top limb of the sum has its
+        # sign.
+        total = Signal(signed(self.acc_bits + 1))
+        m.d.comb += total.eq(self.acc + self.bias)
         partial = []
-        for i in range(0, len(s1_sum), _LIMB):
-            top = i + _LIMB >= len(s1_sum)
-            limb = s1_sum[i:].as_signed() if top else s1_sum[i:i + _LIMB]
+        for i in range(0, len(total), _LIMB):
+            top = i + _LIMB >= len(total)
+            limb = total[i:].as_signed() if top else total[i:i + _LIMB]
             for j in range(0, self.multiplier_bits, _LIMB):
-                factor = s1_multiplier[j:j + _LIMB]
+                factor = self.multiplier[j:j + _LIMB]
                 m.submodules[f"limb_{i}_{j}"] = block = _LimbProduct(
                     signed(len(limb) + (not top)), signed(len(factor) + 1))
                 m.d.comb += [block.a.eq(limb), block.b.eq(factor)]
@@ -176,7 +175,7 @@ class _Lane(wiring.Component):
 
 
 class _LimbProduct(wiring.Component):
-    """:class:`IntegerMultiply` in a module of its own, as its name may occur once in a module."""
+    """A register, then :class:`IntegerMultiply`, whose name may occur only once in a module."""
 
     def __init__(self, a_shape, b_shape):
         self.multiply = IntegerMultiply(a_shape, b_shape)
@@ -187,5 +186,8 @@ class _LimbProduct(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules[self.multiply.name] = multiply = self.multiply
-        m.d.comb += [multiply.a.eq(self.a), multiply.b.eq(self.b), self.p.eq(multiply.p)]
+        s1_a = Signal.like(self.a, reset_less=True)
+        s1_b = Signal.like(self.b, reset_less=True)
+        m.d.sync += [s1_a.eq(self.a), s1_b.eq(self.b)]
+        m.d.comb += [multiply.a.eq(s1_a), multiply.b.eq(s1_b), self.p.eq(multiply.p)]
         return m
