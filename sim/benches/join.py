@@ -16,7 +16,7 @@ class Clocked(wiring.Component):
 
     def __init__(self):
         self.join = Join(WIDTHS)
-        super().__init__(self.join.signature.members)
+        super().__init__(dict(self.join.signature.members))
 
     def elaborate(self, platform):
         m = Module()
