@@ -237,7 +237,10 @@ class _Generator:
         if effect is None:
             return
         fields = dict(fields)
-        for other in sorted(self.checker.conflicts(insn.unit, effect)):
+        others = self.checker.conflicts(insn.unit, effect)
+        if len(others) > 1:  # between load and store, the way through compute waits for it, too
+            others.discard(Unit.COMPUTE)
+        for other in sorted(others):
             self._order(other, insn.unit, fields)
         for token in {flag_token for flag_token in TOKENS[insn.unit].values()}:
             self._spend(insn.unit, token, fields)

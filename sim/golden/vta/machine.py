@@ -140,11 +140,11 @@ class Machine:
             return
         size, step = self.config.element_bytes("out"), 1 + insn.sram_skip
         stride = insn.sram_stride or insn.x_size * step
+        last = insn.sram_base + (insn.y_size - 1) * stride + (insn.x_size - 1) * step
+        if last >= self.config.depth("acc"):
+            raise VtaError(Fault.ACC_RANGE, f"acc[{last}] of {self.config.depth('acc')} elements")
         source = (insn.sram_base + np.arange(insn.y_size)[:, None] * stride
                   + np.arange(insn.x_size) * step)
-        if source[-1, -1] >= self.config.depth("acc"):
-            raise VtaError(Fault.ACC_RANGE,
-                           f"acc[{source[-1, -1]}] of {self.config.depth('acc')} elements")
         rows = _rows(insn, dram, base, size)
         values = self.acc[source]
         if insn.saturate:

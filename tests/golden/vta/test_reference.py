@@ -1,8 +1,18 @@
 """A second interpreter, slow and plain: the loops of the published semantics, in Python integers.
 
 It shares nothing with the simulator that it checks, and not the table of fields either: it unpacks
-the bit-fields itself, from a list of widths.
+the bit-fields itself, from a list of widths. The tests are at the end.
 """
+
+import random
+
+import numpy as np
+import pytest
+
+from hw.vta.config import PRESETS, VtaConfig, preset
+from hw.vta.isa import AluOp, Isa, Memory, Opcode
+from sim.golden.vta import Machine, simulate
+from sim.vta_fuzz import fuzz_program
 
 FLAGS = [("opcode", 3), ("pop_prev", 1), ("pop_next", 1), ("push_prev", 1), ("push_next", 1)]
 UNITS = {  # unit -> (queues it takes from: pop_prev, pop_next), (posts to: push_prev, push_next)
@@ -174,10 +184,10 @@ class Reference:
             if f["sram_stride"]:
                 p = f["sram_base"] + y * f["sram_stride"]
             for x in range(f["x_size"]):
+                if p >= len(self.pads["acc"]):
+                    raise Fault("acc_range")
                 cells.append((p, (f["dram_base"] + y * f["x_stride"] + x) * size))
                 p += 1 + f["skip"]
-        if any(p >= len(self.pads["acc"]) for p, _ in cells):
-            raise Fault("acc_range")
         if any(at + size > len(dram) for _, at in cells):
             raise Fault("bus_error")
         for p, at in cells:
@@ -257,5 +267,82 @@ class Reference:
         rounded = (x * multiplier + half) >> shift
         return max(min(rounded + zero, signed(f["imm"] >> 8, 8)), signed(f["imm"], 8))
 
-    def scratchpads(self):
-        return self.pads
+
+def assert_same(config, words, image):
+    """Run both; they must end with the same status, and, if that is ``done``, in the same state."""
+    machine, dram = Machine(config), image.copy()
+    result = simulate(machine, words, dram)
+    reference, bytes_ = Reference(config), image.tolist()
+    assert result.status.status == reference.run(words, bytes_), result.message
+    if result.status.status == "done":
+        assert dram.tolist() == bytes_
+        for name, array in machine.scratchpads().items():
+            np.testing.assert_array_equal(array, np.array(reference.pads[name]), name)
+    return result
+
+
+#   preset      programs
+COUNTS = {"default": 8, "batch2": 4, "block8": 30, "block4": 100, "block32": 2, "small": 8}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_random_programs(name):
+    for seed in range(COUNTS[name]):
+        program = fuzz_program(preset(name), seed)
+        result = assert_same(program.config, program.words, program.image)
+        assert result.status.status == "done" and not result.races, seed
+
+
+@pytest.mark.parametrize("name", ["block4", "small"])
+def test_random_plain_programs(name):
+    config = VtaConfig(**{field: getattr(preset(name), field)
+                          for field in preset(name).__dataclass_fields__
+                          if field != "extensions"}, extensions=False)
+    for seed in range(25 if name == "block4" else 5):
+        program = fuzz_program(config, seed)
+        assert_same(config, program.words, program.image)
+
+
+def test_random_injuries():
+    """One flipped bit of a program: both find the same error, or go on to the same result.
+
+    Where the injury makes a race, the two may differ for that; those programs are left out.
+    """
+    config, statuses = preset("block4"), set()
+    for seed in range(130):
+        rng = random.Random(seed)
+        program = fuzz_program(config, seed, length=8)
+        words = list(program.words)
+        index = rng.randrange(len(words))
+        words[index] ^= 1 << rng.randrange(64) if rng.random() < 0.7 else 1 << rng.randrange(128)
+        insn = Isa(config).decode(words[index])
+        if insn.fields.get("iter_out", 0) * insn.fields.get("iter_in", 0) \
+                * (insn.fields.get("uop_end", 0) - insn.fields.get("uop_bgn", 0)) > 20_000:
+            continue  # the slow interpreter would take minutes
+        if simulate(Machine(config), words, program.image.copy()).races:
+            continue
+        statuses.add(assert_same(config, words, program.image).status.status)
+    assert statuses >= {"done", "illegal_token", "uop_range", "inp_range", "wgt_range",
+                        "acc_range", "bus_error", "deadlock"}, statuses
+
+
+@pytest.mark.parametrize("operation", AluOp)
+@pytest.mark.parametrize("use_imm", [0, 1])
+def test_aliases(operation, use_imm):
+    """Chains, swaps, self-operations and repeated destinations are strictly sequential."""
+    config = preset("block4")
+    isa, rng = Isa(config), random.Random(operation)
+    for _ in range(20):
+        uops = [isa.encode_uop(rng.randrange(6), rng.randrange(6)) for _ in range(12)]
+        image = np.concatenate([
+            np.array(uops, "<u4").view(np.uint8),
+            np.array([rng.getrandbits(8) for _ in range(16 * 16)], np.uint8)])
+        words = [
+            isa.encode(Opcode.LOAD, memory_type=Memory.UOP, y_size=1, x_size=12),
+            isa.encode(Opcode.LOAD, memory_type=Memory.ACC, dram_base=3, y_size=1, x_size=16),
+            isa.encode(Opcode.ALU, uop_end=12, iter_out=2, iter_in=3, alu_opcode=operation,
+                       use_imm=use_imm, imm=rng.randint(-32768, 32767), bias=rng.getrandbits(1),
+                       dst_factor_out=rng.randrange(3), src_factor_out=rng.randrange(3),
+                       dst_factor_in=rng.randrange(3), src_factor_in=rng.randrange(3)),
+            isa.encode(Opcode.FINISH)]
+        assert assert_same(config, words, image).status.status == "done"
