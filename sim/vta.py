@@ -73,7 +73,8 @@ def _fuzz(args) -> tuple[dict, int]:
             expected, actual = (
                 e.run(program.image, program.insn_addr, program.insn_count, conditions,
                       trace=True, **o) for e, o in ((model, {}), (tested, options)))
-            divergence = first_divergence(expected.trace, actual.trace, config, program.words)
+            divergence = (first_divergence(expected.trace, actual.trace, config, program.words)
+                          if actual.trace else None)
             return report | {"status": "mismatch", "program": seed, "message": problem,
                              "divergence": divergence}, 1
     return report | {"instructions": count, "cycles": cycles}, 0

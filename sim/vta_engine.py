@@ -17,7 +17,7 @@ from sim.vta_timing import Timeline
 __all__ = ["Conditions", "Outcome", "IssEngine", "ENGINES", "engine", "differences"]
 
 # level -> module and class; imported when first asked for, since some need a compiler
-ENGINES = {"iss": ("sim.vta_engine", "IssEngine")}
+ENGINES = {"iss": ("sim.vta_engine", "IssEngine"), "rtl": ("sim.vta_rtl", "RtlEngine")}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,13 +15,15 @@ from hw.cache import cached_dir
 from hw.verilog import to_verilog
 from hw.vta.config import VtaConfig
 from hw.vta.core import VtaCore
-from hw.vta.isa import Fault
+from hw.vta.isa import Fault, Isa
 from hw.vta.registers import COUNTERS, IDENTITY, POINTERS, register_map
 from sim.verilated import Engine
+from sim.vta_engine import Conditions, Outcome
 
-__all__ = ["AxiError", "RtlResult", "VtaRtl", "core_verilog"]
+__all__ = ["AxiError", "RtlEngine", "RtlResult", "VtaRtl", "core_verilog"]
 
 _LAUNCH, _RESET = 1, 1
+_ZEROS = re.compile(r"^ *initial begin\n(?: *\w+\[\d+\] = \d+'h0+;\n)+ *end\n", re.MULTILINE)
 
 
 class AxiError(Exception):
@@ -60,9 +63,14 @@ def _sources() -> str:
 
 
 def core_verilog(config: VtaConfig) -> str:
-    """SystemVerilog of the core, as module ``vta``; kept, because it takes long to write."""
+    """SystemVerilog of the core, as module ``vta``; kept, because it takes long to write.
+
+    The zeros that memories begin with are left out: the engine puts them there anyway, and reads
+    megabytes of them slowly.
+    """
     def make(folder: Path) -> None:
-        (folder / "vta.sv").write_text(to_verilog(VtaCore(config), "vta"))
+        text = to_verilog(VtaCore(config), "vta")
+        (folder / "vta.sv").write_text(_ZEROS.sub("", text))
 
     key = json.dumps(config.to_dict(), sort_keys=True)
     return (cached_dir("vta", key, _sources(), make=make) / "vta.sv").read_text()
@@ -200,3 +208,34 @@ class VtaRtl:
             rows = np.stack(banks, axis=1).reshape(self.config.depth(name), -1)
             result[name] = rows.view(dtype).reshape(-1, *shape)
         return result
+
+
+class RtlEngine:
+    """The core as an engine of :mod:`sim.vta_engine`: each run starts from reset."""
+
+    def __init__(self, config: VtaConfig):
+        self.config = config
+        self.core = VtaRtl(config)
+
+    def run(self, image: np.ndarray, insn_addr: int, insn_count: int, conditions: Conditions, *,
+            trace: bool = False) -> Outcome:
+        """Execute the stream in ``image`` (uint8, left as it is).
+
+        The core cannot be asked what each instruction wrote: there is no ``trace``.
+        """
+        core = self.core
+        core.restart()
+        dram = image.copy()
+        result = core.run(dram, insn_addr, insn_count, latency=conditions.latency,
+                          stall=conditions.stall, seed=conditions.seed)
+        message = ""
+        if result.status != Fault.DONE:
+            message = f"{result.status.status}: the core stopped"
+            if result.instruction is not None:
+                at = insn_addr + 16 * result.instruction
+                word = int.from_bytes(image[at:at + 16].tobytes(), "little")
+                message = (f"instruction {result.instruction} "
+                           f"({Isa(self.config).disassemble(word)}) stops the core, "
+                           f"{result.status.status}")
+        return Outcome(result.status, result.cycles, dram, core.scratchpads(), result.counters,
+                       result.instruction, message)

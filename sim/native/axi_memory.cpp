@@ -59,10 +59,10 @@ struct Held {  // what a channel of the master offers, and whether it has to sta
 };
 
 struct Answer {
-    int64_t due;
-    uint64_t address;
-    uint32_t beats;
-    bool error;
+    int64_t due = 0;
+    uint64_t address = 0;
+    uint32_t beats = 0;
+    bool error = false;
     std::vector<uint8_t> data;    // of a read, as it was; of a write, as it will be
     std::vector<uint8_t> enable;  // bytes that a write changes
     uint32_t done = 0;
@@ -103,7 +103,8 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
                     {{wdata, wstrb, p.port("m_axi__wlast")}, wvalid, wready, {}}};
     static const char* const kNames[3] = {"AR", "AW", "W"};
 
-    std::deque<Answer> reads, writes, answers;  // writes: announced; answers: all data is here
+    // Writes: their addresses; their data, the last one not complete; those that are complete.
+    std::deque<Answer> reads, writes, sent(1), answers;
     int64_t cycle = 0;
     std::string wrong;
     auto burst_error = [&](uint64_t address, uint32_t beats, const char* channel) {
@@ -163,22 +164,22 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
             writes.push_back(std::move(a));
         }
         if (*wvalid && *wready) {
-            // The master of this project announces a burst before it sends its data.
-            if (writes.empty()) {
-                wrong = "W before AW";
-                break;
-            }
-            Answer& a = writes.front();
+            Answer& a = sent.back();
             a.data.insert(a.data.end(), wdata.data, wdata.data + beat);
             for (uint32_t b = 0; b < beat; b++) a.enable.push_back(wstrb.data[b / 8] >> b % 8 & 1);
             setup->write_beats++;
-            if ((++a.done == a.beats) != bool(*wlast)) wrong = "W: last beat in the wrong place";
-            if (a.done == a.beats) {
-                a.due = after(cycle);
-                a.error = a.address + a.data.size() > uint64_t(setup->bytes);
-                answers.push_back(std::move(a));
-                writes.pop_front();
-            }
+            a.beats++;
+            if (*wlast) sent.push_back({});
+        }
+        while (!writes.empty() && sent.size() > 1) {  // an address, and all of its data
+            Answer& a = sent.front();
+            if (a.beats != writes.front().beats) wrong = "W: last beat in the wrong place";
+            a.address = writes.front().address;
+            a.due = after(cycle);
+            a.error = a.address + a.data.size() > uint64_t(setup->bytes);
+            answers.push_back(std::move(a));
+            writes.pop_front();
+            sent.pop_front();
         }
         if (r_open && *rready) {
             setup->read_beats++;
