@@ -66,7 +66,9 @@ class IssEngine:
         result = simulate(machine, words, dram, order=order, trace=trace, insn_addr=insn_addr,
                           observer=timeline.step)
         notes = {"races": [str(race) for race in result.races],
-                 "unwritten": [str(read) for read in result.unwritten]}
+                 "unwritten": [str(read) for read in result.unwritten],
+                 "late": [f"instruction {index} may execute after FINISH"
+                          for index in result.late]}
         counters = result.counters | {"serial_cycles": timeline.serial}
         counters |= {f"{name}_busy": cycles for name, cycles in timeline.busy.items()}
         return Outcome(result.status, timeline.cycles, dram, machine.scratchpads(),

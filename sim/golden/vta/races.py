@@ -63,6 +63,7 @@ class RaceChecker:
         self.last: dict[tuple[str, Unit, str], np.ndarray] = {}
         self.tokens: dict[Token, list[np.ndarray | None]] = {token: [] for token in Token}
         self.taken = dict.fromkeys(Token, 0)
+        self.finish: np.ndarray | None = None  # what came before the last FINISH
 
     def seed(self, token: Token, count: int):
         """Tokens that are there from the start order nothing."""
@@ -93,6 +94,17 @@ class RaceChecker:
     def post(self, unit: Unit, token: Token):
         """The last instruction of ``unit`` posts ``token``."""
         self.tokens[token].append(self.clock[unit].copy())
+
+    def finished(self):
+        """The last instruction was FINISH."""
+        self.finish = self.clock[Unit.COMPUTE].copy()
+
+    def late(self) -> list[int]:
+        """Of each unit the first instruction that no token puts before FINISH, if there is one."""
+        if self.finish is None:
+            return []
+        return sorted(self.index[unit][self.finish[unit]] for unit in Unit
+                      if len(self.index[unit]) > self.finish[unit])
 
     def conflicts(self, unit: Unit, effect: Effect) -> set[Unit]:
         """Units that ``unit`` would have to wait for, before it does what ``effect`` says."""

@@ -48,6 +48,8 @@ class Result:
         Instructions in the order in which they executed.
     races, unwritten, trace : list
         What the checkers found, and a record per instruction in program order.
+    late : list of :class:`int`
+        Instructions that may execute after FINISH, one per unit; upstream's simulator hangs then.
     counters : dict of name to :class:`int`
     """
     status: Fault = Fault.DONE
@@ -57,6 +59,7 @@ class Result:
     races: list[Race] = field(default_factory=list)
     unwritten: list[Unwritten] = field(default_factory=list)
     trace: list[TraceRecord] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
 
 
@@ -125,6 +128,8 @@ def simulate(machine: Machine, words: Sequence[int], dram: np.ndarray, *,
                              for a in effect.unwritten]
         if checker is not None:
             checker.step(insn.unit, index, insn.pops, insn.pushes, effect)
+            if insn.opcode == Opcode.FINISH:
+                checker.finished()
         if observer is not None:
             observer(index, insn, effect)
         if trace:
@@ -134,6 +139,7 @@ def simulate(machine: Machine, words: Sequence[int], dram: np.ndarray, *,
     result.trace.sort(key=lambda item: item.index)
     if checker is not None:
         result.races = sorted(checker.races.values(), key=lambda r: (r.second, r.first))
+        result.late = checker.late()
     if result.status == Fault.DONE:
         waiting = {unit: queue[heads[unit]] for unit, queue in queues.items()
                    if heads[unit] < len(queue)}
