@@ -36,7 +36,7 @@ _HELP = {
     "deep_wiring": "learn the wiring of later layers, too",
     "tau": "divisor of the sums, 0 chooses",
     "epochs": "passes over the training set",
-    "batch": "samples per step",
+    "batch": "samples per step, 0 chooses",
     "rate": "of Adam for the tables",
     "wiring_rate": "of Adam for the wiring",
     "shift": "augmentation: pixels",

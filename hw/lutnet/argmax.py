@@ -4,15 +4,14 @@ from amaranth import *
 
 from .circuit import Circuit, Wire
 
-__all__ = ["argmax", "greater"]
+__all__ = ["argmax"]
 
 
-def greater(a: list[Value], b: list[Value]) -> Value:
-    """``a > b``, unsigned, bits lowest first, as gates: tables of six take three bits at once."""
-    result: Value = Const(0, 1)
-    for x, y in zip(a, b):
-        result = (x & ~y) | (~(x ^ y) & result)
-    return result
+def _choose(c: Circuit, choice: Value, x: Value, y: Value) -> Value:
+    """``choice ? y : x``, without a gate where the two are constants."""
+    if isinstance(x, Const) and isinstance(y, Const):
+        return x if x.value == y.value else choice if y.value else c.name(~choice)
+    return c.name(Mux(choice, y, x))
 
 
 def argmax(c: Circuit, numbers: list[list[Wire]], *, every: int = 0) -> list[Wire]:
@@ -31,12 +30,10 @@ def argmax(c: Circuit, numbers: list[list[Wire]], *, every: int = 0) -> list[Wir
             values, stage, level = c.align(wires, every)
             a, b = values[:len(left)], values[len(left):2 * len(left)]
             i, j = values[2 * len(left):-width], values[-width:]
-            choose = c.name(greater(b, a))
-            value = [] if last else [Wire(c.name(Mux(choose, y, x)), stage, level)
-                                     for x, y in zip(a, b)]
-            index = [Wire(x if isinstance(x, Const) and isinstance(y, Const)
-                          and x.value == y.value else c.name(Mux(choose, y, x)), stage, level)
-                     for x, y in zip(i, j)]
+            choice = c.greater(b, a)
+            pairs = [] if last else list(zip(a, b))
+            value, index = ([Wire(_choose(c, choice, x, y), stage, level) for x, y in group]
+                            for group in (pairs, zip(i, j)))
             after.append((value, index))
         if len(entries) % 2:
             after.append(entries[-1])

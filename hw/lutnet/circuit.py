@@ -98,6 +98,7 @@ class Circuit:
         self.enable = Signal(init=1)
         self._instances: list[Instance] = []
         self._comb, self._registers = [], []
+        self._shared: dict[tuple, Wire] = {}
         self._delayed: dict[tuple[Wire, int], Signal] = {}
 
     def emit(self, m: Module) -> None:
@@ -150,22 +151,29 @@ class Circuit:
             return Wire(Const(table, 1))
         if len(pins) == 1 and table == 0b10:
             return pins[0]
-        values, stage, level = self.align(pins, every)
-        return Wire(self._cell(table, values), stage, level)
+        key = (table, *pins, every)
+        if key not in self._shared:
+            values, stage, level = self.align(pins, every)
+            self._shared[key] = Wire(self._cell(table, values), stage, level)
+        return self._shared[key]
 
     def _cell(self, table: int, values: list[Value]) -> Value:
         if self.tables == "rtl":
             return self.name(Const(table, 1 << len(values)).bit_select(Cat(values), 1))
-        if len(values) > FABRIC_INPUTS[self.fabric]:  # two halves and a choice
-            half = 1 << len(values) - 1
-            low, high = (self._cell(*reduce_table(part, values[:-1])) for part in
-                         (table & (1 << half) - 1, table >> half))
-            return self.name(Mux(values[-1], high, low))
+        if len(values) > FABRIC_INPUTS[self.fabric]:
+            return self._halves(table, values)
         if not values:
             return Const(table, 1)
         out = Signal()
         self._instances.append(_PRIMITIVES[self.fabric](table, values, out))
         return out
+
+    def _halves(self, table: int, values: list[Value]) -> Value:
+        """A table that is too wide: two halves and a choice."""
+        half = 1 << len(values) - 1
+        low, high = table & (1 << half) - 1, table >> half
+        low, high = (self._cell(*reduce_table(part, values[:-1])) for part in (low, high))
+        return self.name(Mux(values[-1], high, low))
 
     def add(self, rows: list[tuple[Wire | None, Wire | Table | None]], carry: Wire | None = None,
             every: int = 0) -> list[Wire]:
@@ -191,6 +199,43 @@ class Circuit:
             total = self._carry_chain(a, words, pins, first)
         return [Wire(bit, stage, level) for bit in total]
 
+    def greater(self, a: list[Value], b: list[Value]) -> Value:
+        """``a > b``, unsigned, bits lowest first.
+
+        With ``cells`` on the 7-series it is a carry chain whose cells compare three bits (two
+        tables; one for the lowest three, and for a single bit), else gates.
+        """
+        if self.tables == "rtl" or self.fabric != "xc7":
+            result: Value = Const(0, 1)
+            for x, y in zip(a, b):
+                result = (x & ~y) | (~(x ^ y) & result)
+            return self.name(result)
+        select, direct = [], []
+        first = 0
+        while first < len(a):
+            size = 3 if first == 0 or len(a) - first >= 3 else 1
+            x, y = a[first:first + size], b[first:first + size]
+            size = len(x)
+            pairs = [(p & (1 << size) - 1, p >> size) for p in range(1 << 2 * size)]
+            more = sum((i > j) << p for p, (i, j) in enumerate(pairs))
+            same = sum((i == j) << p for p, (i, j) in enumerate(pairs))
+            select.append(self._fit(more if first == 0 else same, [*x, *y]))
+            direct.append(Const(0, 1) if first == 0 else x[0] if size == 1
+                          else self._fit(more, [*x, *y]))
+            first += size
+        return self._carry4(select, direct, Const(1, 1))[1]
+
+    def _fit(self, table: int, values: list[Value]) -> Value:
+        """A table whose constant inputs are taken out."""
+        for index, value in reversed(list(enumerate(values))):
+            if isinstance(value, Const):
+                table = sum((table >> (a & (1 << index) - 1 | value.value << index
+                                       | a >> index << index + 1) & 1) << a
+                            for a in range(1 << len(values) - 1))
+                values = values[:index] + values[index + 1:]
+        table, values = reduce_table(table, values)
+        return self._cell(table, values) if values else Const(table, 1)
+
     def _carry_chain(self, a, words, pins, carry) -> list[Value]:
         select = []
         for direct, word, inputs in zip(a, words, pins):
@@ -202,16 +247,22 @@ class Circuit:
                 size = 1 << len(inputs)
                 both = word | (~word & (1 << size) - 1) << size
                 select.append(self._cell(both, [*inputs, direct]))
+        out, over = self._carry4(select, a, carry)
+        return [*out, over]
+
+    def _carry4(self, select, direct, carry) -> tuple[list[Value], Value]:
+        """Sums and last carry of a chain: ``carry = select ? carry : direct``."""
         total = []
-        for k in range(0, len(a), 4):
-            part = slice(k, min(k + 4, len(a)))
-            pad = [Const(0, 1)] * (4 - len(a[part]))
+        for k in range(0, len(select), 4):
+            part = slice(k, min(k + 4, len(select)))
+            size = part.stop - k
+            pad = [Const(0, 1)] * (4 - size)
             out, over = Signal(4), Signal(4)
             ports = {"i_CYINIT": carry, "i_CI": Const(0, 1)} if k == 0 else \
                 {"i_CYINIT": Const(0, 1), "i_CI": carry}
             self._instances.append(Instance(
-                "CARRY4", i_S=Cat(*select[part], *pad), i_DI=Cat(*a[part], *pad),
+                "CARRY4", i_S=Cat(*select[part], *pad), i_DI=Cat(*direct[part], *pad),
                 o_O=out, o_CO=over, **ports))
-            total += list(out[:len(a[part])])
-            carry = over[len(a[part]) - 1]
-        return [*total, carry]
+            total += list(out[:size])
+            carry = over[size - 1]
+        return total, carry

@@ -116,6 +116,9 @@ def _archive(path: Path) -> Dataset:
 
 def _halves(name: str, x: np.ndarray, y: np.ndarray, image=None) -> Dataset:
     """A fifth of the rows, chosen by seed 0, is the test part."""
+    if x.ndim != 2 or len(x) != len(y) or len(x) < 2:
+        raise DataError(f"{name}: X must be a matrix with one label in y for each row, not "
+                        f"{x.shape} and {y.shape}")
     train, test = split(len(x), 0.2, 0)
     return Dataset(name, x[train], y[train], x[test], y[test], image)
 

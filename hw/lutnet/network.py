@@ -14,7 +14,7 @@ from .encode import encode
 from .model import Layer, Model, load
 from .popcount import count
 
-__all__ = ["Network", "network_from_file"]
+__all__ = ["Network", "build", "latency_of", "network_from_file"]
 
 
 def _tables(inputs: dict[int, Wire], layer: Layer, nodes) -> dict[int, Table]:
@@ -26,6 +26,53 @@ def _tables(inputs: dict[int, Wire], layer: Layer, nodes) -> dict[int, Table]:
 def _layer(c: Circuit, inputs: dict[int, Wire], layer: Layer, nodes) -> dict[int, Wire]:
     """Wires of the nodes named in ``nodes``."""
     return {j: c.lut(t.table, list(t.pins)) for j, t in _tables(inputs, layer, nodes).items()}
+
+
+def build(model: Model, config: NetworkConfig,
+          codes: list[Value]) -> tuple[Circuit, Value, int]:
+    """The network on ``codes``, one value for each feature: circuit, result and latency."""
+    c = Circuit(config.tables, config.fabric)
+    wires = encode(c, codes, model.encoder, model.used_bits())
+    if "encode" in config.registers:
+        wires = {e: c.register(w) for e, w in wires.items()}
+    for layer in model.layers[:-1]:
+        wires = _layer(c, wires, layer, range(layer.nodes))
+        if "layers" in config.registers:
+            wires = {j: c.register(w) for j, w in wires.items()}
+
+    # The narrow nodes of the last layer merge with the counters; the others may be registered.
+    last = model.layers[-1]
+    narrow = {j for j in range(last.nodes)
+              if config.head == "carry" and (last.pins[j] >= 0).sum() <= 5}
+    wide = _layer(c, wires, last, [j for j in range(last.nodes) if j not in narrow])
+    if "layers" in config.registers:
+        wide = {j: c.register(w) for j, w in wide.items()}
+        wires = {i: c.register(w) for i, w in wires.items()}
+    merged = _tables(wires, last, sorted(narrow))
+
+    rows = []
+    for group in range(model.classes):
+        inside = [j for j in range(last.nodes) if model.group[j] == group]
+        rows.append(count(c, [wide[j] for j in inside if j in wide],
+                          [merged[j] for j in inside if j in merged],
+                          style=config.head, inputs=config.inputs, every=config.sum_levels)
+                    if inside else [Wire(Const(0, 1))])
+    length = max(map(len, rows))
+    stage = max(w.stage for row in rows for w in row)
+    rows = [[Wire(c.at(w, stage), stage) for w in row]
+            + [Wire(Const(0, 1), stage)] * (length - len(row)) for row in rows]
+    if "sums" in config.registers:
+        rows = [[c.register(w) for w in row] for row in rows]
+    result = argmax(c, rows, every=config.label_levels) if model.classes > 1 else rows[0]
+    if "label" in config.registers:
+        result = [c.register(w) for w in result]
+    return c, Cat(w.value for w in result), result[0].stage
+
+
+def latency_of(model: Model, config: NetworkConfig) -> int:
+    """Cycles of the network that :class:`Network` would be."""
+    width = model.encoder.width
+    return build(model, config, [Signal(width) for _ in range(model.features)])[2]
 
 
 class Network(wiring.Component):
@@ -60,52 +107,14 @@ class Network(wiring.Component):
         self.model, self.config = model, config or NetworkConfig()
         shape = data.ArrayLayout(unsigned(model.encoder.width), model.features)
         self._codes = Signal(shape)
-        self._circuit, self._result, self.latency = self._build()
+        self._circuit, self._result, self.latency = build(
+            self.model, self.config, list(self._codes))
         result = unsigned(len(self._result))
         if self.config.stream:
             members = {"i": In(stream.Signature(shape)), "o": Out(stream.Signature(result))}
         else:
             members = {"i": In(shape), "o": Out(result)}
         super().__init__(members)
-
-    def _build(self) -> tuple[Circuit, Value, int]:
-        model, config = self.model, self.config
-        c = Circuit(config.tables, config.fabric)
-        wires = encode(c, list(self._codes), model.encoder, model.used_bits())
-        if "encode" in config.registers:
-            wires = {e: c.register(w) for e, w in wires.items()}
-        for layer in model.layers[:-1]:
-            wires = _layer(c, wires, layer, range(layer.nodes))
-            if "layers" in config.registers:
-                wires = {j: c.register(w) for j, w in wires.items()}
-
-        # The narrow nodes of the last layer merge with the counters; the others may be registered.
-        last = model.layers[-1]
-        narrow = {j for j in range(last.nodes)
-                  if config.head == "carry" and (last.pins[j] >= 0).sum() <= 5}
-        wide = _layer(c, wires, last, [j for j in range(last.nodes) if j not in narrow])
-        if "layers" in config.registers:
-            wide = {j: c.register(w) for j, w in wide.items()}
-            wires = {i: c.register(w) for i, w in wires.items()}
-        merged = _tables(wires, last, sorted(narrow))
-
-        rows = []
-        for group in range(model.classes):
-            inside = [j for j in range(last.nodes) if model.group[j] == group]
-            rows.append(count(c, [wide[j] for j in inside if j in wide],
-                              [merged[j] for j in inside if j in merged],
-                              style=config.head, inputs=config.inputs, every=config.sum_levels)
-                        if inside else [Wire(Const(0, 1))])
-        length = max(map(len, rows))
-        stage = max(w.stage for row in rows for w in row)
-        rows = [[Wire(c.at(w, stage), stage) for w in row]
-                + [Wire(Const(0, 1), stage)] * (length - len(row)) for row in rows]
-        if "sums" in config.registers:
-            rows = [[c.register(w) for w in row] for row in rows]
-        result = argmax(c, rows, every=config.label_levels) if model.classes > 1 else rows[0]
-        if "label" in config.registers:
-            result = [c.register(w) for w in result]
-        return c, Cat(w.value for w in result), result[0].stage
 
     def elaborate(self, platform):
         m = Module()

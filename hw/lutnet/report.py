@@ -19,6 +19,7 @@ from hw.tools import run_yosys, yosys_share, yosys_version
 from hw.verilog import to_verilog
 
 from .config import NetworkConfig
+from .edges import EdgeModel, EdgeNetwork
 from .model import Encoder, Model, compact
 from .network import Network
 
@@ -64,11 +65,12 @@ class Figures:
     tool: str
 
 
-def synthesis_text(model: Model, config: NetworkConfig,
+def synthesis_text(model: Model | EdgeModel, config: NetworkConfig,
                    name: str = "lutnet") -> tuple[str, int]:
     """Verilog of the network with the fabric's tables, their modules declared as black boxes, and
     the latency."""
-    network = Network(model, replace(config, tables="cells"))
+    kind = Network if isinstance(model, Model) else EdgeNetwork
+    network = kind(model, replace(config, tables="cells"))
     return _declared(to_verilog(network, name), config), network.latency
 
 
@@ -107,22 +109,25 @@ def core_of(model: Model) -> Model:
     return replace(small, encoder=encoder)
 
 
-def figures(model: Model, config: NetworkConfig, *, timeout: float | None = None) -> Figures:
+def figures(model: Model | EdgeModel, config: NetworkConfig, *,
+            timeout: float | None = None) -> Figures:
     """Synthesise the core and the whole network; results are cached."""
     _, lut, ff, carry, _ = _FLOWS[config.fabric]
     counts = []
-    for part in (core_of(model), model):
+    cores = [core_of(model)] if isinstance(model, Model) else []  # edge tables have no encoder
+    for part in (*cores, model):
         text, latency = synthesis_text(part, config)
         folder = _synthesised(text, config.fabric, "lutnet", timeout)
         counts.append(Counter(json.loads((folder / "cells.json").read_text())))
-    core, total = (_sum(cells, lut) for cells in counts)
-    return Figures(config.fabric, core, total - core, total, _sum(counts[1], ff),
-                   _sum(counts[1], carry), latency,
+    core, total = _sum(counts[0], lut), _sum(counts[-1], lut)
+    return Figures(config.fabric, core, total - core, total, _sum(counts[-1], ff),
+                   _sum(counts[-1], carry), latency,
                    f"Yosys {yosys_version()}, {_FLOWS[config.fabric][0]}")
 
 
-def netlist(model: Model, config: NetworkConfig, *, timeout: float | None = None) -> str:
-    """The whole network after synthesis, as Verilog that any simulator takes; module ``lutnet``."""
+def netlist(model: Model | EdgeModel, config: NetworkConfig, *,
+            timeout: float | None = None) -> str:
+    """The network after synthesis, as Verilog that any simulator takes; module ``lutnet``."""
     folder = _synthesised(synthesis_text(model, config)[0], config.fabric, "lutnet", timeout)
     models = yosys_share() / _FLOWS[config.fabric][4]
     commands = ["read_verilog mapped.v", f"read_verilog -defer -overwrite {models}",

@@ -27,6 +27,8 @@ class TrainConfig:
         See :mod:`hw.lutnet.thermometer`; width is that of a code.
     candidates : :class:`int`
         Inputs that a pin can choose among; 0 is all of them.
+    batch : :class:`int`
+        Samples of a step; 0 chooses 256, fewer where that makes less than 40 steps of an epoch.
     tau : :class:`float`
         Divides the sums; 0 chooses ``sqrt(nodes per class) / 3.5``.
     shift, degrees, zoom : :class:`float`
@@ -47,7 +49,7 @@ class TrainConfig:
     deep_wiring: bool = False
     tau: float = 0.0
     epochs: int = 30
-    batch: int = 256
+    batch: int = 0
     rate: float = 0.01
     wiring_rate: float = 0.01
     shift: float = 0.0
@@ -72,7 +74,7 @@ class TrainConfig:
         for name, low, high in (("narrow", 0, 1), ("validation", 0, 0.5), ("tau", 0, 1000),
                                 ("rate", 0, 1), ("wiring_rate", 0, 1), ("shift", 0, 8),
                                 ("degrees", 0, 90), ("zoom", 0, 0.5), ("smooth", 0, 1),
-                                ("epochs", 1, 10_000), ("batch", 1, 65536), ("width", 1, 16),
+                                ("epochs", 1, 10_000), ("batch", 0, 65536), ("width", 1, 16),
                                 ("wiring_every", 1, 1000), ("candidates", 0, 65536)):
             value = getattr(self, name)
             if not low <= value <= high:

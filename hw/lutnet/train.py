@@ -258,7 +258,8 @@ class Trainer:
         """Train one epoch and return its row of ``progress``."""
         config = self.config
         order = self.rng.permutation(self.rows)
-        batches = [order[i:i + config.batch] for i in range(0, len(order), config.batch)]
+        size = config.batch or min(256, max(len(order) // 40, 8))
+        batches = [order[i:i + size] for i in range(0, len(order), size)]
         loss_sum = right_sum = 0.0
         for number, rows in enumerate(batches):
             done = (self.epoch + number / len(batches)) / config.epochs

@@ -7,7 +7,7 @@ from hw.lutnet.model import Encoder, Layer, Model
 
 def random_model(seed=0, *, nodes=(30,), inputs=6, features=13, width=3, bits=24, classes=3,
                  narrow=0.5):
-    """Everything drawn: pins (some unused), tables, thresholds; ``narrow``: share with n - 1 pins."""
+    """All drawn: pins, tables, thresholds; the share ``narrow`` of the nodes has n - 1 pins."""
     rng = np.random.default_rng(seed)
     encoder = Encoder(width, np.zeros(features), np.ones(features),
                       rng.integers(0, features, bits), rng.integers(0, 2 ** width - 1, bits))

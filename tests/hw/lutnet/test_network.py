@@ -12,7 +12,7 @@ from hw.lutnet import popcount, report
 from hw.lutnet.circuit import Circuit, Table, Wire, reduce_table
 from hw.lutnet.config import NetworkConfig
 from hw.lutnet.model import Encoder, Layer, Model
-from hw.lutnet.network import Network
+from hw.lutnet.network import Network, latency_of
 from sim.golden import lutnet as golden
 from sim.lutnet import payload
 from sim.verilated import Engine
@@ -22,16 +22,16 @@ from .networks import random_codes, random_model
 ALL = ("encode", "layers", "sums", "label")
 #   model                                                  configuration
 CASES = [
-    ({},                                                   {}),                        # the default
-    ({"nodes": (61,), "classes": 10, "narrow": 0.5},       {"registers": ()}),         # no clock at all
-    ({"nodes": (61,), "classes": 10, "narrow": 1.0},       {"registers": ALL}),        # all absorbed
+    ({},                                                   {}),  # the default
+    ({"nodes": (61,), "classes": 10, "narrow": 0.5},   {"registers": ()}),      # no clock
+    ({"nodes": (61,), "classes": 10, "narrow": 1.0},   {"registers": ALL}),     # all narrow
     ({"nodes": (61,), "classes": 10, "narrow": 0.0},       {"head": "compressor"}),
-    ({"nodes": (120,), "classes": 2, "width": 1},          {"sum_levels": 1}),         # deep counters
+    ({"nodes": (120,), "classes": 2, "width": 1},          {"sum_levels": 1}),  # deep counters
     ({"nodes": (50, 41), "classes": 7, "features": 9},     {"label_levels": 1}),       # two layers
     ({"nodes": (40, 30, 20), "inputs": 4, "classes": 5},   {"fabric": "ecp5", "sum_levels": 2}),
     ({"nodes": (33,), "inputs": 2, "classes": 3},          {"fabric": "ice40"}),
-    ({"nodes": (29,), "classes": 1, "width": 8},           {"registers": ("sums",)}),  # regression
-    ({"nodes": (5,), "classes": 5, "features": 1},         {"registers": ("label",)}),  # one node each
+    ({"nodes": (29,), "classes": 1, "width": 8},  {"registers": ("sums",)}),  # regression
+    ({"nodes": (5,), "classes": 5, "features": 1},  {"registers": ("label",)}),  # one node each
 ]
 
 
@@ -80,7 +80,7 @@ def test_netlist_equals_golden(options):
     config = NetworkConfig(**options)
     with Engine(report.netlist(model, config), "lutnet") as engine:
         out = engine.pipe({"i": payload(codes, 3)}, ["o"],
-                          latency=Network(model, config).latency)["o"]
+                          latency=latency_of(model, config))["o"]
     np.testing.assert_array_equal(out, golden.run(model, codes).result)
 
 

@@ -1,0 +1,56 @@
+"""A LUT network as a design of the command line: options in, component and facts out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hw.options import option
+
+from .config import NetworkConfig
+from .network import Network, network_from_file
+
+__all__ = ["LutnetConfig", "lutnet", "lutnet_facts"]
+
+DEFAULT = Path(__file__).parent / "models" / "digits.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LutnetConfig:
+    """What to build from which model file."""
+
+    model:        str = option("", "file of the trained network; none is the one for digits")
+    fabric:       str = option("xc7", "xc7 (6 inputs per table), ecp5 or ice40 (4)")
+    head:         str = option("", "counters: carry or compressor")
+    registers:    str = option("layers,sums,label", "places of registers, of encode, layers, sums "
+                               "and label; none for no register")
+    sum_levels:   int = option(0, "cells between registers inside the counters, 0 for none")
+    label_levels: int = option(0, "comparisons between registers inside the maximum, 0 for none")
+    tables:       str = option("rtl", "rtl, or cells for primitives of the fabric")
+    form:         str = option("stream", "stream (with back-pressure) or bare")
+
+    def __post_init__(self):
+        if self.form not in ("stream", "bare"):
+            raise ValueError(f"form must be one of stream, bare, not {self.form!r}")
+        self.network()
+
+    def network(self) -> NetworkConfig:
+        places = () if self.registers in ("", "none") else tuple(self.registers.split(","))
+        return NetworkConfig(fabric=self.fabric, head=self.head, registers=places,
+                             sum_levels=self.sum_levels, label_levels=self.label_levels,
+                             tables=self.tables, stream=self.form == "stream")
+
+
+def lutnet(config: LutnetConfig) -> Network:
+    """The component that ``config`` describes."""
+    return network_from_file(config.model or DEFAULT, config.network())
+
+
+def lutnet_facts(network: Network) -> dict[str, Any]:
+    """What the manifest says of it."""
+    model = network.model
+    return {
+        "latency": network.latency, "interval": 1, "features": model.features,
+        "feature_bits": model.encoder.width, "encoder_bits": len(model.used_bits()),
+        "nodes": [layer.nodes for layer in model.layers],
+        "inputs": [layer.n for layer in model.layers], "classes": model.classes,
+    }

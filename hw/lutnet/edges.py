@@ -1,0 +1,255 @@
+"""Networks of edge tables (KANELÉ's form): a layer adds one table of one input per edge.
+
+``s[j] = sum_i table[i, j][x[i]]``, saturated to ``out_bits`` two's complement; the next layer's
+index is ``s + 2**(out_bits - 1)``. Source: KANELÉ, github.com/Duchstf/KANELE, whose files
+``truth_tables.json`` with ``config.json`` :func:`load` reads.
+
+The circuit adds no constants. Each table is shifted so that its smallest value is ``d[i, j]``, at
+least 0, and the d of one sum add up to what makes the saturation's lower limit a multiple of
+``2**out_bits``: then the low bits of the sum are the result, and its high bits alone tell whether
+it saturates. Among all such shifts the cheapest is taken.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .circuit import Circuit, Wire, reduce_table
+from .config import NetworkConfig
+from .model import ModelError
+from .popcount import compress
+
+__all__ = ["EdgeLayer", "EdgeNetwork", "EdgeModel", "load"]
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeLayer:
+    """Tables of one layer.
+
+    Parameters
+    ----------
+    tables : int64 (inputs, outputs, 2**in_bits)
+        Zero where there is no edge.
+    edges : bool (inputs, outputs)
+    out_bits : :class:`int`
+        Of the saturated sum, two's complement.
+    """
+
+    tables: np.ndarray
+    edges: np.ndarray
+    out_bits: int
+
+    def __post_init__(self):
+        entries = self.tables.shape[-1]
+        if self.tables.ndim != 3 or entries & entries - 1 or not 2 <= entries <= 128:
+            raise ModelError("tables must have 2 to 128 entries, a power of two, not "
+                             f"{entries}")
+        if self.edges.shape != self.tables.shape[:2]:
+            raise ModelError(f"edges must have shape {self.tables.shape[:2]}, not "
+                             f"{self.edges.shape}")
+        if self.out_bits not in range(2, 17):
+            raise ModelError(f"out_bits must be 2 to 16, not {self.out_bits!r}")
+
+    @property
+    def in_bits(self) -> int:
+        return self.tables.shape[-1].bit_length() - 1
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeModel:
+    """Layers, each of which takes what the one before gives."""
+
+    layers: tuple[EdgeLayer, ...]
+
+    def __post_init__(self):
+        for before, after in zip(self.layers, self.layers[1:]):
+            if before.out_bits != after.in_bits or before.tables.shape[1] != after.tables.shape[0]:
+                raise ModelError(f"a layer of {after.tables.shape[0]} inputs of {after.in_bits} "
+                                 f"bits must follow as many outputs, not {before.tables.shape[1]} "
+                                 f"of {before.out_bits}")
+
+    def reachable(self, index: int) -> np.ndarray:
+        """bool (inputs, 2**in_bits): codes that some input of the network can bring to a layer.
+
+        Every sum between the smallest and the largest is taken to occur, so the set may be too
+        large, never too small.
+        """
+        layer = self.layers[index]
+        codes = np.arange(2 ** layer.in_bits)
+        if index == 0:
+            return np.ones((layer.tables.shape[0], len(codes)), bool)
+        before = self.layers[index - 1]
+        ok = self.reachable(index - 1)
+        half = len(codes) // 2
+        low = np.where(ok[:, None], before.tables, 1 << 30).min(-1)
+        high = np.where(ok[:, None], before.tables, -(1 << 30)).max(-1)
+        low = np.clip((low * before.edges).sum(0), -half, half - 1) + half
+        high = np.clip((high * before.edges).sum(0), -half, half - 1) + half
+        return (codes >= low[:, None]) & (codes <= high[:, None])
+
+
+def load(folder: str | Path) -> EdgeModel:
+    """KANELÉ's ``truth_tables.json`` and ``config.json`` in ``folder``."""
+    folder = Path(folder)
+    try:
+        tables = json.loads((folder / "truth_tables.json").read_text())
+        config = json.loads((folder / "config.json").read_text())
+        sizes, widths = config["layers"], config["layers_bitwidth"]
+        layers = []
+        for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
+            values = np.zeros((inputs, outputs, 2 ** widths[index]), np.int64)
+            edges = np.zeros((inputs, outputs), bool)
+            for i in range(inputs):
+                for j in range(outputs):
+                    entry = tables[f"{index}_{i}_{j}"]
+                    edges[i, j] = bool(entry["acive"])  # the files spell it so
+                    if edges[i, j]:
+                        if len(entry["values_int"]) != values.shape[-1]:
+                            raise ModelError(f"table {index}_{i}_{j} must have "
+                                             f"{values.shape[-1]} entries, not "
+                                             f"{len(entry['values_int'])}")
+                        values[i, j] = entry["values_int"]
+            layers.append(EdgeLayer(values, edges, widths[index + 1]))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ModelError(f"{folder.name} must hold truth_tables.json and config.json: "
+                         f"{error}") from None
+    except KeyError as error:
+        raise ModelError(f"{folder.name}: the entry {error.args[0]} is missing") from None
+    return EdgeModel(tuple(layers))
+
+
+# Circuit ----------------------------------------------------------------------------------------
+
+def _word(bits: np.ndarray) -> int:
+    return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little") \
+        & (1 << len(bits)) - 1
+
+
+def _cost(values: np.ndarray) -> float:
+    """About how many tables the bits of ``values`` cost, with their share of the sum."""
+    total, inputs = 0.0, len(values).bit_length() - 1
+    for k in range(int(values.max()).bit_length()):
+        _, pins = reduce_table(_word(values >> k & 1), list(range(inputs)))
+        if pins:
+            total += {1: 0, 7: 3}.get(len(pins), 1) + 0.55
+    return total
+
+
+def _shifts(tables: list[np.ndarray], residue: int, modulus: int) -> list[int]:
+    """Shifts d of tables whose smallest value is 0: ``sum(d) % modulus == residue``, cheapest."""
+    best = {0: (0.0, [])}
+    for values in tables:
+        span = int(values.max())
+        width = span.bit_length()
+        options: dict[int, float] = {}
+        for d in range(min((1 << width + 1) - span, modulus)):
+            options[d] = _cost(values + d)
+        after: dict[int, tuple[float, list[int]]] = {}
+        for r, (cost, chosen) in best.items():
+            for d, more in options.items():
+                key = (r + d) % modulus
+                if key not in after or cost + more < after[key][0]:
+                    after[key] = (cost + more, [*chosen, d])
+        best = after
+    if residue not in best:
+        raise ModelError(f"the tables of a sum must span at least {modulus} values together")
+    return best[residue][1]
+
+
+def _sum(c: Circuit, inputs: list[list[Wire]], tables: list[np.ndarray], out_bits: int,
+         config: NetworkConfig) -> list[Wire]:
+    """Bits of ``clip(sum tables, limits) + 2**(out_bits - 1)``."""
+    modulus, half = 1 << out_bits, 1 << out_bits - 1
+    lowest = [int(t.min()) for t in tables]
+    tables = [t - low for t, low in zip(tables, lowest)]
+    shifts = _shifts(tables, (sum(lowest) + half) % modulus, modulus)
+    tables = [t + d for t, d in zip(tables, shifts)]
+    offset = sum(shifts) - sum(lowest) - half  # the sum is the result plus this
+    assert offset % modulus == 0
+    columns: list[list[Wire]] = []
+    for pins, values in zip(inputs, tables):
+        for k in range(int(values.max()).bit_length()):
+            columns += [[] for _ in range(k + 1 - len(columns))]
+            columns[k].append(c.lut(_word(values >> k & 1), list(pins), config.sum_levels))
+    largest = sum(int(t.max()) for t in tables)
+    row = compress(c, columns, style=config.head, inputs=config.inputs, every=config.sum_levels)
+    row = row[:largest.bit_length()]
+    low, high = row[:out_bits], row[out_bits:]
+    low += [Wire(Const(0, 1))] * (out_bits - len(low))
+    above = offset // modulus  # what the high bits are when the sum does not saturate
+    out = []
+    for bit in low:
+        table = 0
+        for a in range(1 << len(high) + 1):
+            h = a >> 1
+            value = (a & 1) if h == above else int(h > above)
+            table |= value << a
+        out.append(c.lut(table, [bit, *high], config.sum_levels))
+    stage = max(w.stage for w in out)
+    return [Wire(c.at(w, stage), stage, w.level) for w in out]
+
+
+def build(model: EdgeModel, config: NetworkConfig,
+          codes: list[list[Value]]) -> tuple[Circuit, list[Value], int]:
+    """Circuit, results (signed bits of each output) and latency."""
+    c = Circuit(config.tables, config.fabric)
+    wires = [[Wire(bit) for bit in code] for code in codes]
+    for index, layer in enumerate(model.layers):
+        ok = model.reachable(index)
+        after = []
+        for j in range(layer.tables.shape[1]):
+            used = np.flatnonzero(layer.edges[:, j])
+            tables = []
+            for i in used:  # codes that do not occur repeat the nearest that does
+                seen = np.flatnonzero(ok[i])
+                nearest = seen[np.abs(np.arange(ok.shape[1])[:, None] - seen).argmin(1)]
+                tables.append(layer.tables[i, j, nearest])
+            after.append(_sum(c, [wires[i] for i in used], tables, layer.out_bits, config))
+        stage = max(w.stage for row in after for w in row)
+        wires = [[Wire(c.at(w, stage), stage, w.level) for w in row] for row in after]
+        if "layers" in config.registers:
+            wires = [[c.register(w) for w in row] for row in wires]
+    results = [Cat(*[w.value for w in row[:-1]], ~row[-1].value) for row in wires]
+    return c, results, wires[0][0].stage
+
+
+class EdgeNetwork(wiring.Component):
+    """A network of edge tables, one sample per clock, bit for bit :mod:`sim.golden.edges`.
+
+    Parameters
+    ----------
+    model : :class:`EdgeModel`
+    config : :class:`NetworkConfig`
+        Its ``registers`` may have ``layers``: one behind each layer. ``stream`` is not used.
+
+    Members
+    -------
+    i : ``In(ArrayLayout(unsigned(in_bits), inputs))``
+    o : ``Out(ArrayLayout(signed(out_bits), outputs))``
+
+    Timing
+    ------
+    Latency: :attr:`latency` cycles. Throughput: one sample per cycle. No reset.
+    """
+
+    def __init__(self, model: EdgeModel, config: NetworkConfig | None = None):
+        self.model, self.config = model, config or NetworkConfig()
+        first, last = model.layers[0], model.layers[-1]
+        shape = data.ArrayLayout(unsigned(first.in_bits), first.tables.shape[0])
+        super().__init__({
+            "i": In(shape),
+            "o": Out(data.ArrayLayout(signed(last.out_bits), last.tables.shape[1])),
+        })
+        self._circuit, self._results, self.latency = build(
+            model, self.config, [list(code) for code in self.i])
+
+    def elaborate(self, platform):
+        m = Module()
+        self._circuit.emit(m)
+        m.d.comb += Value.cast(self.o).eq(Cat(*self._results))
+        return m
