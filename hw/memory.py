@@ -52,7 +52,7 @@ class LaneWrite(wiring.Signature):
 
 
 class Scratchpad(wiring.Component):
-    """``depth`` elements of ``width`` bits; element ``e`` is row ``e // banks`` of bank ``e % banks``.
+    """``depth`` elements of ``width`` bits; ``e`` is row ``e // banks`` of bank ``e % banks``.
 
     Parameters
     ----------

@@ -259,7 +259,8 @@ class AluEngine(wiring.Component):
         s4_cross = register(16, s3_x[:16] * s3_w[16:], 4, "cross")
         s4_clip = register(signed(32), Mux(s3_x > s3_w.as_signed(), s3_x, s3_w.as_signed()),
                            4, "clip")
-        s4_shift, s4_zero = register(6, s3_shift, 4, "shift"), register(signed(8), s3_zero, 4, "zero")
+        s4_shift = register(6, s3_shift, 4, "shift")
+        s4_zero = register(signed(8), s3_zero, 4, "zero")
 
         # Stage 4: their sum, with half of what the shift will drop.
         half = Mux((stages[4].flags.op == AluOp.RQT) & (s4_shift != 0) & (s4_shift < 48),
@@ -270,7 +271,8 @@ class AluEngine(wiring.Component):
         s5_sum = register(signed(_PRODUCT),
                           Mux(stages[4].flags.op == AluOp.CLIP, s4_clip,
                               product + (cross << 16) + half), 5, "sum")
-        s5_shift, s5_zero = register(6, s4_shift, 5, "shift"), register(signed(8), s4_zero, 5, "zero")
+        s5_shift = register(6, s4_shift, 5, "shift")
+        s5_zero = register(signed(8), s4_zero, 5, "zero")
 
         # Stage 5: shift.
         s6_shifted = register(signed(_PRODUCT), Mux(s5_shift > 47, 0, s5_sum >> s5_shift),

@@ -14,7 +14,7 @@ from hw.vta.config import VtaConfig
 from hw.vta.fetch import Dispatched
 from hw.vta.gemm import GemmEngine, GemmFlags, gemm_command
 from hw.vta.isa import Fault, Isa, Memory, Opcode
-from hw.vta.load import Loader, write_lanes
+from hw.vta.load import Loader
 from hw.vta.load_unit import Stopped, UnitStatus
 from hw.vta.loops import LoopCommand
 from hw.vta.scan import UopScan
@@ -100,8 +100,8 @@ class ComputeUnit(wiring.Component):
         m.submodules.alu = alu = AluEngine(config, entries=_WINDOW, log_banks=log_banks)
         m.submodules.scan = scan = UopScan(config)
 
-        uop_lanes = write_lanes(config, "uop").members["data"].shape.length
-        m.submodules.uop_memory = uops = Scratchpad(32, config.depth("uop"), banks=uop_lanes, reads=3)
+        m.submodules.uop_memory = uops = Scratchpad(32, config.depth("uop"), banks=scan.lanes,
+                                                    reads=3)
         connect_lanes(m, loader.write_uop, uops.write)
         m.d.comb += [
             loader.write_uop.ready.eq(1),
@@ -158,8 +158,7 @@ class ComputeUnit(wiring.Component):
 
     def _connect(self, m, loader, gemm, alu, accumulators):
         """Engines to the memories."""
-        for name in ("write_acc",):
-            wiring.connect(m, getattr(loader, name), accumulators.load)
+        wiring.connect(m, loader.write_acc, accumulators.load)
         wiring.connect(m, wiring.flipped(self.ar), loader.ar)
         wiring.connect(m, wiring.flipped(self.store), accumulators.store)
         m.d.comb += [
@@ -285,10 +284,11 @@ class ComputeUnit(wiring.Component):
                         with m.Case(Engine.GEMM, Engine.ALU):
                             m.next = "SCAN"
             with m.State("LOAD"):
-                m.d.comb += [window.ranges.writes_uop.eq(to_uop), window.give.eq(loader.range.valid)]
-                target = Mux(to_uop, 1, 0)
                 m.d.comb += [
-                    window.ranges.uops.valid.eq(target), window.ranges.writes.valid.eq(~target),
+                    window.give.eq(loader.range.valid),
+                    window.ranges.writes_uop.eq(to_uop),
+                    window.ranges.uops.valid.eq(to_uop),
+                    window.ranges.writes.valid.eq(~to_uop),
                     window.ranges.uops.first.eq(loader.range.first),
                     window.ranges.uops.last.eq(loader.range.last),
                     window.ranges.writes.first.eq(loader.range.first),

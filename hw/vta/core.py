@@ -174,7 +174,8 @@ class VtaCore(wiring.Component):
         # The first error counts.
         end = Signal()
         oldest = Signal(32)
-        numbers = [Mux(waits[unit], data.View(Dispatched, queue.r_data).number, ~0)
+        none = Const(0xffff_ffff, 32)
+        numbers = [Mux(waits[unit], data.View(Dispatched, queue.r_data).number, none)
                    for unit, queue in queues.items()]
         first = Mux(numbers[0] < numbers[1], numbers[0], numbers[1])
         m.d.comb += oldest.eq(Mux(first < numbers[2], first, numbers[2]))

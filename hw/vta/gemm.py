@@ -130,7 +130,8 @@ class GemmEngine(wiring.Component):
         step = loops.o.p
         log_rows = self.operands[2].width - config.log_wgt_depth
         wgt = Mux(step.flags.depthwise, step.wgt >> log_rows, step.wgt)
-        wgt_over = step.over_wgt | (~step.flags.depthwise & (step.wgt >> config.log_wgt_depth).any())
+        wgt_over = step.over_wgt | (~step.flags.depthwise
+                                    & (step.wgt >> config.log_wgt_depth).any())
         with m.If(step.over_uop):
             m.d.comb += fault.eq(Fault.UOP_RANGE)
         with m.Elif(step.over_dst):

@@ -62,9 +62,9 @@ class UopScan(wiring.Component):
         m.d.comb += last_uop.eq(Mux(gemm.uop_end > depth, depth - 1, gemm.uop_end - 1))
 
         # Rows: read, register, compare.
-        reading, left = Signal(), Signal(config.log_uop_depth + 1)
-        s1, s2 = Signal(), Signal()
-        s1_row, s2_row, s2_uops = Signal.like(self.row), Signal.like(self.row), Signal.like(self.uops)
+        reading, s1, s2 = Signal(), Signal(), Signal()
+        s1_row, s2_row = Signal.like(self.row), Signal.like(self.row)
+        s2_uops = Signal.like(self.uops)
         m.d.comb += self.row_en.eq(reading & ~self.wait)
         m.d.sync += [s1.eq(self.row_en), s1_row.eq(self.row), s2.eq(s1), s2_row.eq(s1_row),
                      s2_uops.eq(self.uops)]

@@ -155,7 +155,7 @@ class StoreUnit(wiring.Component):
         m.d.sync += product.eq(a * b)
         rows, element, position = Signal(16), Signal(33), Signal(17)
         in_row, span, last_row = Signal(22), Signal(50), Signal(34)
-        byte, in_beat = Signal(48), Signal(4)
+        byte = Signal(48)
         log_elements = exact_log2(transfer.elements)
         log_beats = exact_log2(transfer.beats)
         log_size = exact_log2(transfer.element_bytes)
