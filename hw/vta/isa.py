@@ -11,11 +11,17 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from amaranth import signed, unsigned
-from amaranth.lib import data, enum
+from amaranth.lib import data
 
 from hw.vta.config import VtaConfig
+
+if TYPE_CHECKING:
+    import enum  # Amaranth's are these, with a shape; a type checker sees nothing in them
+else:
+    from amaranth.lib import enum
 
 __all__ = ["Opcode", "Memory", "AluOp", "Unit", "Token", "Fault", "Field", "FORMS", "UOP",
            "EXTENSIONS", "TOKENS", "Instruction", "Isa"]

@@ -181,8 +181,8 @@ class Machine:
             for indices in self._indices(insn, kernel, turns, _CHUNK):
                 self._check(insn, indices)
         work = self._alu if insn.opcode == Opcode.ALU else self._gemm
-        for indices in self._indices(insn, kernel, turns, _CHUNK):
-            work(insn, *indices, touched, effect)
+        for dst, src, wgt in self._indices(insn, kernel, turns, _CHUNK):
+            work(insn, dst, src, wgt, touched, effect)
         for name, mask in touched.items():
             memory, access = name.split()
             (effect.reads if access == "r" else effect.writes).append(
@@ -215,15 +215,16 @@ class Machine:
 
     def _may_fail(self, insn, kernel) -> bool:
         """Whether the largest index of any operand is out of range."""
-        fields = dict(zip(("dst", "src", "wgt"), self.isa.decode_uop(self.uop[kernel])))
+        fields: dict[str, np.ndarray] = dict(
+            zip(("dst", "src", "wgt"), self.isa.decode_uop(self.uop[kernel])))
         return any(
             int(fields[name].max()) + (insn.iter_out - 1) * insn.fields[f"{name}_factor_out"]
             + (insn.iter_in - 1) * insn.fields[f"{name}_factor_in"] >= limit
             for name, _, limit in self._operands(insn))
 
-    def _check(self, insn, indices):
+    def _check(self, insn, parts):
         """Raise for the first micro-operation, and its first operand, that is out of range."""
-        indices = dict(zip(("dst", "src", "wgt"), indices))
+        indices: dict[str, np.ndarray] = dict(zip(("dst", "src", "wgt"), parts))
         wrong = {name: indices[name] >= limit for name, _, limit in self._operands(insn)}
         bad = np.logical_or.reduce(list(wrong.values()))
         if bad.any():
