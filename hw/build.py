@@ -47,7 +47,7 @@ class FloatConfig:
 
 @dataclass(frozen=True)
 class Design:
-    """A row of :data:`DESIGNS`: what it is, how it is configured and made, what the manifest says."""
+    """A row of :data:`DESIGNS`: title, configuration, how it is made, what the manifest says."""
 
     title: str
     config: type
@@ -57,14 +57,14 @@ class Design:
 
 def _array_facts(array) -> dict[str, Any]:
     cell = array.config.cell
-    facts = {"latency": array.latency, "cycle_formula": timing.FORMULAS[cell.dataflow],
-             "cell": {name: getattr(cell, name) for name in (
-                 "name", "contract", "lanes", "operand_latency", "sum_latency", "loop_latency",
-                 "k_max", "neutral")}}
-    for name in ("turnaround", "gap"):
-        if hasattr(array, name):
-            facts[name] = getattr(array, name)
-    return facts
+    formula = timing.FORMULAS[cell.dataflow]
+    return {
+        "latency": array.latency, "cycle_formula": formula,
+        **{name: getattr(array.timing, name) for name in ("turnaround", "gap") if name in formula},
+        "cell": {name: getattr(cell, name) for name in (
+            "name", "contract", "lanes", "operand_latency", "sum_latency", "loop_latency",
+            "k_max", "neutral")},
+    }
 
 
 def _latency(component) -> dict[str, Any]:
@@ -186,22 +186,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         parser.error(f"a design is needed: one of {', '.join(DESIGNS)}")
-    design = DESIGNS[options.design]
-    add_options(parser.add_argument_group(f"options of {options.design}"), design.config)
+    name, design = options.design, DESIGNS[options.design]
+    add_options(parser.add_argument_group(f"options of {name}"), design.config)
     if options.help:
         parser.print_help()
         return 0
-    parser.parse_args(rest, options)
+    options = parser.parse_args([name, *rest], options)
     if options.seeds not in range(1, 101):
         raise ValueError(f"seeds must be 1 to 100, not {options.seeds}")
 
     config = from_options(design.config, options)
     folder = output_folder(options.output)
-    with console.status(f"generating {options.design}"):
-        paths = build(options.design, config, folder)
+    with console.status(f"generating {name}"):
+        paths = build(name, config, folder)
     if options.report or options.pnr:
-        figures = _figures(console, options.design, paths[0].read_text(), options)
-        paths += _write(folder, {f"{options.design}.report.json": _json(figures)})
+        figures = _figures(console, name, paths[0].read_text(), options)
+        paths += _write(folder, {f"{name}.report.json": _json(figures)})
     for path in paths:
         print(path)
     return 0

@@ -7,10 +7,13 @@ import numpy as np
 
 from hw.systolic.array import systolic_array
 from hw.systolic.config import ArrayConfig
+from hw.systolic.sequence import COUNT_WIDTH
 from hw.systolic.timing import OsGemm, WsGemm, os_cycles, ws_cycles
 from sim.verilated import Engine
 
-__all__ = ["Gemm", "Run", "ArrayDriver"]
+__all__ = ["Gemm", "Run", "ArrayDriver", "predicted_cycles"]
+
+COUNT_MAX = (1 << COUNT_WIDTH) - 1
 
 
 @dataclass(frozen=True)
@@ -66,23 +69,27 @@ class ArrayDriver:
         self.config = config
         self.array = systolic_array(config)
         self.engine = Engine(self.array, "systolic", trace=trace)
-        self._plan = {"ws": _WeightStationary, "os": _OutputStationary}[config.dataflow]
+        self._plan = _PLANS[config.dataflow]
 
     def close(self) -> None:
         """End the simulation; a waveform is complete after it."""
         self.engine.close()
 
-    def run(self, gemms: Sequence[Gemm], *, stall: float = 0.0, seed: int = 0) -> Run:
-        """Queue ``gemms`` one behind the other and collect what comes out."""
-        plans = [self._plan(self.array, gemm) for gemm in gemms]
+    def run(self, gemms: Sequence[Gemm], *, stall: float = 0.0, seed: int = 0,
+            timeout: int | None = None) -> Run:
+        """Queue ``gemms`` one behind the other and collect what comes out.
+
+        ``stall``: probability that a stream pauses in a cycle, drawn from ``seed``. ``timeout``:
+        cycles after which :exc:`sim.verilated.StreamTimeout` is raised.
+        """
+        plans = [self._plan(self.config, gemm) for gemm in gemms]
         inputs = {name: np.concatenate([plan.inputs[name] for plan in plans])
                   for name in plans[0].inputs}
-        commands = [command for plan in plans for command in plan.commands]
-        formula = self._plan.cycles(self.array, commands)
+        formula = self._plan.cycles(self.config, [c for plan in plans for c in plan.commands])
         count = sum(plan.result_beats for plan in plans)
         run = self.engine.run_streams(
             inputs, {"o": count}, stall=stall, seed=seed,
-            timeout=1000 + int(4 * (formula + 1000) / (1 - stall) ** 3))
+            timeout=timeout or 1000 + int(4 * (formula + 1000) / (1 - stall) ** 3))
         beats = _unpack(run.outputs["o"], self.config.cols, self.array.result.width)
         results, at = [], 0
         for plan in plans:
@@ -91,6 +98,11 @@ class ArrayDriver:
         first = min(cycles[0] for name, cycles in run.cycles.items() if name != "o")
         return Run(results, int(run.cycles["o"][-1] - first + 1), formula,
                    sum(gemm.macs for gemm in gemms), self.config.rows * self.config.cols)
+
+
+def predicted_cycles(config: ArrayConfig, m: int, k: int, n: int, count: int = 1) -> int:
+    """The closed form for ``count`` products of these sizes, queued, on an array of ``config``."""
+    return _PLANS[config.dataflow].predicted(config, m, k, n, count)
 
 
 def _padded(matrix: np.ndarray, rows: int, cols: int, value: int) -> np.ndarray:
@@ -121,8 +133,8 @@ class _WeightStationary:
     A block is a command: so many rows and tiles of columns that its sums fit the accumulators.
     """
 
-    def __init__(self, array, gemm: Gemm):
-        config, cell = array.config, array.config.cell
+    def __init__(self, config: ArrayConfig, gemm: Gemm):
+        cell = config.cell
         self._rows, self._cols = config.rows, config.cols
         self._m, self._n = gemm.a.shape[0], gemm.w.shape[1]
         a = _padded(gemm.a, 1, config.rows, cell.neutral[0])
@@ -135,9 +147,7 @@ class _WeightStationary:
         w = w.reshape(kt, config.rows, nt, config.cols).transpose(0, 2, 3, 1)
         bias = np.broadcast_to(bias.reshape(nt, config.cols), (kt, nt, config.cols))
 
-        mb, nb = self._block(array, kt, nt)
-        self._blocks = [(m, min(mb, self._m - m), n, min(nb, nt - n))
-                        for n in range(0, nt, nb) for m in range(0, self._m, mb)]
+        self._blocks = self.blocks(config, self._m, kt, nt)
         self.commands = [WsGemm(mb, nb, kt) for _, mb, _, nb in self._blocks]
         activations, weights = [], []
         for m, mb, n, nb in self._blocks:
@@ -153,18 +163,28 @@ class _WeightStationary:
         }
         self.result_beats = sum(mb * nb for _, mb, _, nb in self._blocks)
 
-    def _block(self, array, kt: int, nt: int) -> tuple[int, int]:
-        """Rows and tiles of columns of a block: what takes the fewest cycles."""
+    @classmethod
+    def blocks(cls, config: ArrayConfig, m: int, kt: int, nt: int) -> list[tuple[int, int, int, int]]:
+        """(first row, rows, first tile of columns, tiles) of blocks that take the fewest cycles."""
+        def split(mb, nb):
+            return [(i, min(mb, m - i), j, min(nb, nt - j))
+                    for j in range(0, nt, nb) for i in range(0, m, mb)]
+
         if kt == 1:
-            return min(self._m, 65535), nt
-        choices = []
-        for nb in range(1, min(nt, array.config.depth) + 1):
-            mb = min(self._m, array.config.depth // nb)
-            commands = [WsGemm(min(mb, self._m - m), min(nb, nt - n), kt)
-                        for n in range(0, nt, nb) for m in range(0, self._m, mb)]
-            choices.append((self.cycles(array, commands), -nb, mb))
-        _, nb, mb = min(choices)
-        return mb, -nb
+            return split(min(m, COUNT_MAX), min(nt, COUNT_MAX))
+        best, fewest = [], None
+        for nb in range(1, min(nt, config.depth) + 1):
+            blocks = split(min(m, config.depth // nb), nb)
+            cycles = cls.cycles(config, [WsGemm(mb, nb, kt) for _, mb, _, nb in blocks])
+            if fewest is None or cycles < fewest:
+                best, fewest = blocks, cycles
+        return best
+
+    @classmethod
+    def predicted(cls, config: ArrayConfig, m: int, k: int, n: int, count: int) -> int:
+        kt, nt = -(-k // config.rows), -(-n // config.cols)
+        commands = [WsGemm(mb, nb, kt) for _, mb, _, nb in cls.blocks(config, m, kt, nt)]
+        return cls.cycles(config, commands * count)
 
     def matrix(self, beats: np.ndarray) -> np.ndarray:
         out = np.empty((self._m, self._cols * max(n + nb for _, _, n, nb in self._blocks)),
@@ -178,16 +198,15 @@ class _WeightStationary:
         return out[:, :self._n]
 
     @staticmethod
-    def cycles(array, commands) -> int:
-        return ws_cycles(commands, cols=array.config.cols, latency=array.latency,
-                         turnaround=array.turnaround)
+    def cycles(config: ArrayConfig, commands) -> int:
+        return ws_cycles(config, commands)
 
 
 class _OutputStationary:
     """One product as beats of an output-stationary array: tile by tile, down the rows first."""
 
-    def __init__(self, array, gemm: Gemm):
-        config, cell = array.config, array.config.cell
+    def __init__(self, config: ArrayConfig, gemm: Gemm):
+        cell = config.cell
         (self._m, k), self._n = gemm.a.shape, gemm.w.shape[1]
         a, w = gemm.a, gemm.w
         if gemm.bias is not None:
@@ -205,7 +224,8 @@ class _OutputStationary:
             self.commands = [OsGemm(1, part, at < len(gemm.passes) - 1) for _ in range(tiles)
                              for at, part in enumerate(gemm.passes)]
         else:
-            self.commands = [OsGemm(min(65535, tiles - t), k) for t in range(0, tiles, 65535)]
+            self.commands = [OsGemm(min(COUNT_MAX, tiles - t), k)
+                             for t in range(0, tiles, COUNT_MAX)]
         self.inputs = {
             "i_command": np.array([tiles | k << 16 | gemm.relu << 32 | keep << 33
                                    for tiles, k, keep in self.commands], np.uint64),
@@ -221,7 +241,14 @@ class _OutputStationary:
         return tiles.transpose(1, 2, 0, 3).reshape(
             self._mt * self._rows, self._nt * self._cols)[:self._m, :self._n]
 
+    @classmethod
+    def predicted(cls, config: ArrayConfig, m: int, k: int, n: int, count: int) -> int:
+        tiles = -(-m // config.rows) * -(-n // config.cols)
+        return cls.cycles(config, [OsGemm(tiles, k)] * count)
+
     @staticmethod
-    def cycles(array, commands) -> int:
-        return os_cycles(commands, drain_beats=array.config.cell.drain_beats, gap=array.gap,
-                         latency=array.latency)
+    def cycles(config: ArrayConfig, commands) -> int:
+        return os_cycles(config, commands)
+
+
+_PLANS = {"ws": _WeightStationary, "os": _OutputStationary}

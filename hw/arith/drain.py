@@ -49,7 +49,7 @@ class Drain(wiring.Component):
         self.layout, self.result = layout, result
         #: Cycles from one sum to the next, at least.
         self.interval = max(layout.words, layout.radix)
-        self.latency  = len(layout.parts) + layout.words + layout.radix + 5
+        self.latency  = self.latency_of(layout)
         super().__init__({
             "first": In(1),
             "relu":  In(1),
@@ -57,6 +57,10 @@ class Drain(wiring.Component):
             "valid": Out(1),
             "value": Out(result.layout),
         })
+
+    @staticmethod
+    def latency_of(layout: ExactSum) -> int:
+        return len(layout.parts) + layout.words + layout.radix + 5
 
     def elaborate(self, platform):
         m = Module()

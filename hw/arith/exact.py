@@ -206,7 +206,7 @@ class Accumulate(wiring.Component):
         self.layout = layout
         #: Stages that shift the significands.
         self.shifts = layout.radix.bit_length() - 2
-        self.latency = 1 + self.shifts + IntegerMultiply.latency + 2
+        self.latency = self.latency_of(layout)
         operand = ExactOperandLayout(layout.operand)
         super().__init__({
             "a":       In(operand),
@@ -216,6 +216,11 @@ class Accumulate(wiring.Component):
             "chain_i": In(layout.layout),
             "chain_o": Out(layout.layout),
         })
+
+    @staticmethod
+    def latency_of(layout: ExactSum) -> int:
+        shifts = layout.radix.bit_length() - 2
+        return 1 + shifts + IntegerMultiply.latency + 2
 
     def elaborate(self, platform):
         m = Module()

@@ -1,4 +1,4 @@
-"""The sums of a weight-stationary array between its passes over k: bottom of a column to its top."""
+"""The sums of a weight-stationary array between passes over k: bottom of a column to its top."""
 
 from amaranth import *
 from amaranth.lib import data, wiring

@@ -14,7 +14,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.formats import FloatFormat, Format
 
-__all__ = ["CellType", "Wire", "Register", "WeightStationaryCell", "OutputStationaryCell", "cell_type"]
+__all__ = [
+    "CellType", "Wire", "Register", "WeightStationaryCell", "OutputStationaryCell", "cell_type",
+]
 
 
 class CellType(ABC):
@@ -150,7 +152,7 @@ class OutputStationaryCell(CellType):
     settle_tiles: int = 0
 
     @abstractmethod
-    def column(self, rows: int, result: Format) -> wiring.Component:
+    def column(self, result: Format) -> wiring.Component:
         """The end of a column's way out: ports ``row``, ``chain`` and ``value``.
 
         ``row`` is high with a sum's first word at ``chain``; ``value``, a word of ``result``,

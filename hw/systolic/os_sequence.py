@@ -98,7 +98,7 @@ class OsSequencer(wiring.Component):
         done = last & ~command.keep
         if self.drain_beats:
             m.d.comb += [
-                drain.eq((draining & (free | (word != 0)))),
+                drain.eq(draining & (free | (word != 0))),
                 out.eq(drain & (word == 0)),
                 tile_done.eq(drain & (word == self.drain_beats - 1)
                              | fire & last & command.keep),

@@ -11,6 +11,7 @@ from hw.systolic.os_sequence import OsCommand, OsSequencer
 from hw.systolic.results import ResultBuffer
 from hw.systolic.sequence import ArrayError
 from hw.systolic.skew import DelayLine
+from hw.systolic.timing import OsTiming
 from hw.verilog import Shared
 
 __all__ = ["OutputStationaryArray"]
@@ -41,9 +42,8 @@ class OutputStationaryArray(wiring.Component):
     Timing
     ------
     One product beat per cycle; :mod:`hw.systolic.timing` has the closed form.
-    ``latency``: cycles from a tile's last product to its last result. ``gap``: cycles between the
-    last products of two tiles, at least. After reset a cell may need ``settle_tiles`` tiles of its
-    own before the first command is taken.
+    ``latency``: cycles from a tile's last product to its last result. After reset, cells may need
+    ``settle_tiles`` tiles of their own before the first command is taken.
     Reset: commands and sums under way are lost.
     """
 
@@ -52,15 +52,9 @@ class OutputStationaryArray(wiring.Component):
         cell = config.cell
         self.result = FORMATS[config.result]
         self.result_width = Shape.cast(self.result.shape).width
-        self._spacing = cell.row_skew + 1
-        self.gap = self._spacing * (config.rows - 1) + cell.words
-        # Edges: decode (1) behind the skew; a cell registers its operands (1); the first word of
-        # row 0 is then at the top of its column.
-        self._chain_delay = 1 + 1 + cell.chain_latency
-        column_latency = cell.column_latency(self.result)
-        self.latency = (2 if cell.drain_beats else 1) + self._chain_delay + column_latency \
-            + self._spacing * (config.rows - 1) + ResultBuffer.latency_of(config.cols)
-        tiles = 2 + -(-self.latency // self.gap)
+        self.timing = OsTiming(config)
+        self.latency = self.timing.latency
+        tiles = 2 + -(-self.latency // self.timing.gap)
         self.result_depth = 1 << (tiles * config.rows - 1).bit_length()
         super().__init__({
             "i_command":     In(stream.Signature(OsCommand)),
@@ -77,7 +71,7 @@ class OutputStationaryArray(wiring.Component):
         m = Module()
         config, cell = self.config, self.config.cell
         m.submodules.sequencer = sequencer = OsSequencer(
-            drain_beats=cell.drain_beats, gap=self.gap, tile_rows=config.rows,
+            drain_beats=cell.drain_beats, gap=self.timing.gap, tile_rows=config.rows,
             credits=self.result_depth, k_max=cell.k_max, settle=cell.settle_tiles)
         m.submodules.results = results = ResultBuffer(
             self.result_width, config.cols, self.result_depth)
@@ -130,22 +124,22 @@ class OutputStationaryArray(wiring.Component):
 
         # The way out: row 0's sum is at the top of column 0 first, the others follow at a fixed
         # distance, each column one cycle behind the one before.
-        m.submodules.out = out = DelayLine(1, unsigned(2), self._chain_delay)
+        m.submodules.out = out = DelayLine(1, unsigned(2), self.timing.chain)
         m.d.comb += [
             out.i.flags.eq(beat.out),
             out.i.payload.eq(Cat(sequencer.seen, beat.relu)),
         ]
         row, seen, relu = Signal(), Signal(), Signal()
         rows_left = Signal(range(config.rows + 1))
-        phase = Signal(range(self._spacing))
+        phase = Signal(range(self.timing.spacing))
         held = Signal(2)
         with m.If(out.o.flags):
             m.d.sync += [
-                rows_left.eq(config.rows - 1), phase.eq(self._spacing - 1),
+                rows_left.eq(config.rows - 1), phase.eq(self.timing.spacing - 1),
                 held.eq(out.o.payload),
             ]
         with m.Elif(rows_left != 0):
-            m.d.sync += phase.eq(Mux(phase == 0, self._spacing - 1, phase - 1))
+            m.d.sync += phase.eq(Mux(phase == 0, self.timing.spacing - 1, phase - 1))
             with m.If(phase == 0):
                 m.d.sync += rows_left.eq(rows_left - 1)
         m.d.comb += [
@@ -154,7 +148,7 @@ class OutputStationaryArray(wiring.Component):
         ]
 
         row_here = row
-        shared = cell.column(config.rows, self.result)
+        shared = cell.column(self.result)
         for c in range(config.cols):
             m.submodules[f"column_{c}"] = column = Shared("os_column", shared)
             m.d.comb += [
@@ -166,8 +160,7 @@ class OutputStationaryArray(wiring.Component):
             m.d.sync += row_next.eq(row_here)
             row_here = row_next
             if c == 0:
-                m.submodules.write = write = DelayLine(
-                    1, unsigned(1), cell.column_latency(self.result))
+                m.submodules.write = write = DelayLine(1, unsigned(1), self.timing.column)
                 m.d.comb += [
                     write.i.flags.eq(row & seen),
                     write.i.payload.eq(relu),

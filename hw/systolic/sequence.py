@@ -1,10 +1,10 @@
-"""The order of a weight-stationary product: tiles of k outside, tiles of n inside, rows of m innermost."""
+"""The order of a weight-stationary product: tiles of k, in them tiles of n, in them rows of m."""
 
 from amaranth import *
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ArrayError", "GemmCommand", "WsBeat", "WsSequencer"]
+__all__ = ["COUNT_WIDTH", "ArrayError", "GemmCommand", "WsBeat", "WsSequencer"]
 
 COUNT_WIDTH = 16
 

@@ -11,6 +11,7 @@ from hw.systolic.mesh import WsRow
 from hw.systolic.results import ResultBuffer
 from hw.systolic.sequence import ArrayError, GemmCommand, WsSequencer
 from hw.systolic.skew import DelayLine
+from hw.systolic.timing import WsTiming
 from hw.verilog import Shared
 
 __all__ = ["WeightBeat", "WeightStationaryArray"]
@@ -62,27 +63,17 @@ class WeightStationaryArray(wiring.Component):
 
     def __init__(self, config: ArrayConfig):
         self.config = config
-        cell = config.cell
+        operand = config.cell.operand
         self.result = FORMATS[config.result]
         self.result_width = Shape.cast(self.result.shape).width
-        # Rows run one register behind the skew (`unpacked`); the accumulators must answer when the
-        # product does.
-        self._row_delay = 2
-        self._top_delay = self._row_delay + 1 + cell.operand_latency - cell.sum_latency \
-            - AccumulatorColumn.latency
-        self._bottom_delay = self._top_delay + AccumulatorColumn.latency \
-            + config.rows * cell.sum_latency
-        self._pack_latency = cell.pack_latency(self.result)
-        self.latency = self._bottom_delay + self._pack_latency \
-            + ResultBuffer.latency_of(config.cols)
+        self.timing = WsTiming(config)
+        self.latency = self.timing.latency
         self.result_depth = 1 << (self.latency + 4).bit_length()
-        #: Cycles before a sum can be used again.
-        self.turnaround = self._bottom_delay + 1
         super().__init__({
             "i_command":     In(stream.Signature(GemmCommand)),
             "i_weights":     In(stream.Signature(WeightBeat(config))),
             "i_activations": In(stream.Signature(
-                data.ArrayLayout(cell.operand.shape, config.rows))),
+                data.ArrayLayout(operand.shape, config.rows))),
             "o":             Out(stream.Signature(
                 data.ArrayLayout(self.result_width, config.cols))),
             "error":         Out(ArrayError),
@@ -147,7 +138,7 @@ class WeightStationaryArray(wiring.Component):
         m.submodules.unpack_bias = unpack_bias = cell.unpack_sum()
         m.d.comb += unpack_bias.i.eq(weights.bias)
         m.submodules.top = top = DelayLine(
-            3, data.StructLayout({"first": 1, "bias": cell.sum_shape}), self._top_delay - 1)
+            3, data.StructLayout({"first": 1, "bias": cell.sum_shape}), self.timing.top - 1)
         swap, load, beat_on_top = top.o.flags
         pop_address = Signal(range(config.depth))
         with m.If(beat_on_top & ~top.o.payload.first):
@@ -164,7 +155,7 @@ class WeightStationaryArray(wiring.Component):
         ]
 
         # Bottoms: a sum is an accumulator again, or a result.
-        m.submodules.bottom = bottom = DelayLine(2, unsigned(1), self._bottom_delay - 1)
+        m.submodules.bottom = bottom = DelayLine(2, unsigned(1), self.timing.bottom - 1)
         push, emit = bottom.o.flags
         push_address = Signal(range(config.depth))
         with m.If(push):
@@ -176,7 +167,7 @@ class WeightStationaryArray(wiring.Component):
             columns[0].bottom_i.address.eq(push_address),
             sequencer.pushed.eq(push),
         ]
-        m.submodules.emit = packing = DelayLine(1, unsigned(1), self._pack_latency)
+        m.submodules.emit = packing = DelayLine(1, unsigned(1), self.timing.pack)
         m.d.comb += [
             packing.i.flags.eq(emit),
             packing.i.payload.eq(bottom.o.payload),

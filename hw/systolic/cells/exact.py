@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arith.drain import Drain
 from hw.arith.exact import Accumulate, ExactOperandLayout, ExactSum, UnpackExact
-from hw.formats import BFLOAT16, FLOAT32
+from hw.formats import BFLOAT16, FLOAT32, FloatFormat
 from hw.systolic.cell import OutputStationaryCell
 from hw.systolic.os_mesh import OsKind
 
@@ -45,8 +45,8 @@ class Core(wiring.Component):
 class Column(wiring.Component):
     """:class:`Drain` under the names of a column."""
 
-    def __init__(self, rows: int, result):
-        self.rows, self.result = rows, result
+    def __init__(self, result: FloatFormat):
+        self.result = result
         super().__init__({"row": In(1), "chain": In(LAYOUT.layout), "value": Out(result.width)})
 
     def elaborate(self, platform):
@@ -64,7 +64,7 @@ class ExactCell(OutputStationaryCell):
     name = "exact"
     contract = "exact"
     operand, sum, bias = BFLOAT16, FLOAT32, BFLOAT16
-    operand_latency = Accumulate(LAYOUT).latency
+    operand_latency = Accumulate.latency_of(LAYOUT)
     sum_latency = 0
     loop_latency = 1
     k_max = LAYOUT.k_max
@@ -84,11 +84,11 @@ class ExactCell(OutputStationaryCell):
     def unpack_operand(self):
         return UnpackExact(BFLOAT16)
 
-    def column(self, rows, result):
-        return Column(rows, result)
+    def column(self, result):
+        return Column(result)
 
     def column_latency(self, result):
-        return Drain(LAYOUT, result).latency
+        return Drain.latency_of(LAYOUT)
 
     def drain_operands(self, word):
         # The exponents add up to a place in the word: 127 + 16 * word, with the places' 1 each.

@@ -76,7 +76,7 @@ class Int8OutputStationary(OutputStationaryCell):
     def unpack_operand(self):
         return Wire(INT8.shape)
 
-    def column(self, rows, result):
+    def column(self, result):
         return Int8Column()
 
     def column_latency(self, result):
