@@ -161,11 +161,14 @@ class VtaRtl:
                    if watchdog is None else watchdog)
         self.write("irq", 3)  # the interrupt of the run before is over
         self.write("control", _LAUNCH)
-        setup = _Setup(seed=seed, bytes=len(image), timeout=timeout, dead_after=dead_after,
+        beat = self.config.bus_width // 8  # the last one is there as a whole
+        dram = np.concatenate([image, np.zeros(-len(image) % beat, np.uint8)])
+        setup = _Setup(seed=seed, bytes=len(dram), timeout=timeout, dead_after=dead_after,
                        latency=latency, latency_spread=spread, stall=int(stall * (2**32 - 1)))
         message = ctypes.create_string_buffer(256)
-        cycles = self._run(self.engine._handle, ctypes.byref(setup), image.ctypes.data, message,
+        cycles = self._run(self.engine._handle, ctypes.byref(setup), dram.ctypes.data, message,
                            len(message))
+        image[:] = dram[:len(image)]
         if message.value:
             raise AxiError(f"cycle {cycles}: {message.value.decode()}")
         if cycles >= timeout:

@@ -1,0 +1,195 @@
+"""Proved for all time: no token is lost or invented, and the bus sees what AXI allows."""
+
+import pytest
+from amaranth import *
+from amaranth.hdl import Assume
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.bus.axi import Bursts, ReadPort
+from hw.bus.csr import AxiLite, AxiLiteSlave
+from hw.vta.config import VtaConfig
+from hw.vta.isa import TOKENS, Token
+from hw.vta.load_unit import LoadUnit
+from hw.vta.store import StoreUnit
+from hw.vta.tokens import TokenQueue, TokenQueues
+from sim.prove import ProofError, prove, prove_streams
+
+TINY = VtaConfig(log_block=2, log_uop_buff_size=4, log_inp_buff_size=4, log_wgt_buff_size=6,
+                 log_acc_buff_size=6, burst_beats=2, reads=2, writes=2, queue_depth=2)
+
+
+class Claims(wiring.Component):
+    """``dut`` with free inputs, and flags that must stay 0."""
+
+    def __init__(self, dut, flags):
+        self.dut = dut
+        super().__init__({
+            **dut.signature.members,
+            "broken": Out(data.StructLayout({flag: 1 for flag in flags})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = self.dut
+        ours = {path: value for path, _, value in self.signature.flatten(self)}
+        for path, member, theirs in self.dut.signature.flatten(self.dut):
+            inner, outer = Value.cast(theirs), Value.cast(ours[path])
+            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        self.claim(m, self.dut, self.broken)
+        return m
+
+
+class NoTokenIsLost(Claims):
+    """A counter of what was posted and taken agrees with every queue."""
+
+    def __init__(self, dut):
+        super().__init__(dut, [f"{token.name}_{what}" for token in Token
+                               for what in ("differs", "invented", "lost")])
+
+    def claim(self, m, dut, broken):
+        for token in Token:
+            post, take = Signal(name=f"{token}_post"), Signal(name=f"{token}_take")
+            for unit, flags in TOKENS.items():
+                ports = getattr(dut, unit.name.lower())
+                for flag, queue in flags.items():
+                    if queue == token and flag.startswith("push"):
+                        side = flag.split("_")[1]
+                        m.d.comb += post.eq(getattr(ports, flag)
+                                            & ~getattr(ports, f"full_{side}"))
+                    elif queue == token:
+                        side = flag.split("_")[1]
+                        m.d.comb += take.eq(getattr(ports, flag)
+                                            & getattr(ports, f"available_{side}"))
+            there = Signal(dut.width + 3, name=f"{token}_there")
+            m.d.sync += there.eq(there + post - take)
+            m.d.comb += [
+                broken[f"{token.name}_differs"].eq(there != dut.levels[token]),
+                broken[f"{token.name}_invented"].eq(take & (there == 0)),
+                broken[f"{token.name}_lost"].eq(post & (there == (1 << dut.width) - 1)),
+            ]
+
+
+@pytest.mark.parametrize("width", [1, 4, 16])
+def test_no_token_is_lost_or_invented(width):
+    assert prove(NoTokenIsLost(TokenQueues(width))) >= 1
+
+
+class Forgetful(TokenQueue):
+    """Drops a post that meets a taking."""
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.available.eq(self.level != 0), self.full.eq(self.level.all())]
+        with m.If(self.pop & self.available):
+            m.d.sync += self.level.eq(self.level - 1)
+        with m.Elif(self.push & ~self.full):
+            m.d.sync += self.level.eq(self.level + 1)
+        return m
+
+
+def test_a_lost_token_would_be_found(monkeypatch):
+    monkeypatch.setattr("hw.vta.tokens.TokenQueue", Forgetful)
+    with pytest.raises(ProofError, match="_differs in cycle"):
+        prove(NoTokenIsLost(TokenQueues(4)))
+
+
+class UnitTakesWhatIsThere(Claims):
+    """A unit takes only tokens that are available, posts only where there is room."""
+
+    def __init__(self, dut):
+        super().__init__(dut, ["invented_prev", "invented_next", "lost_prev", "lost_next"])
+
+    def claim(self, m, dut, broken):
+        for side in ("prev", "next"):
+            m.d.comb += [
+                broken[f"invented_{side}"].eq(getattr(dut.tokens, f"pop_{side}")
+                                              & ~getattr(dut.tokens, f"available_{side}")),
+                broken[f"lost_{side}"].eq(getattr(dut.tokens, f"push_{side}")
+                                          & getattr(dut.tokens, f"full_{side}")),
+            ]
+
+
+@pytest.mark.parametrize("unit", [LoadUnit, StoreUnit])
+def test_units_take_and_post_tokens_as_they_may(unit):
+    assert prove(UnitTakesWhatIsThere(unit(TINY))) >= 1
+
+
+# AXI --------------------------------------------------------------------------------------------
+
+class StaysOffered(Claims):
+    """What a channel offers stays, unchanged, until it is taken."""
+
+    def __init__(self, dut, channels):
+        self.channels = channels
+        super().__init__(dut, [f"{channel}_{what}" for channel in channels
+                               for what in ("taken_back", "changed")])
+
+    def claim(self, m, dut, broken):
+        for channel, fields in self.channels.items():
+            valid, ready = getattr(dut, f"{channel}valid"), getattr(dut, f"{channel}ready")
+            payload = Cat(getattr(dut, f"{channel}{field}") for field in fields)
+            waiting, held = Signal(name=f"{channel}_waiting"), Signal.like(payload)
+            m.d.sync += [waiting.eq(valid & ~ready), held.eq(payload)]
+            m.d.comb += [
+                broken[f"{channel}_taken_back"].eq(waiting & ~valid),
+                broken[f"{channel}_changed"].eq(waiting & valid & (payload != held)),
+            ]
+
+
+def test_read_addresses_stay_offered():
+    port = ReadPort(3, beat_width=9, address_width=12, data_width=64, reads=2)
+    assert prove(StaysOffered(port, {"ar": ("addr", "len", "size", "burst", "id")})) >= 1
+
+
+def test_write_addresses_and_data_stay_offered():
+    channels = {"aw": ("addr", "len", "size", "burst", "id"), "w": ("data", "strb", "last")}
+    assert prove(StaysOffered(StoreUnit(TINY), channels)) >= 1
+
+
+class Answers(wiring.Component):
+    """The register bus alone, its answers as channels of its own."""
+
+    def __init__(self):
+        self.slave = AxiLiteSlave(address_width=4)
+        super().__init__({**AxiLite(address_width=4).flip().members, "read_data": In(32)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.slave = self.slave
+        for name, member in self.signature.members.items():
+            ours = getattr(self, name)
+            theirs = self.slave.read_data if name == "read_data" else getattr(self.slave.axi, name)
+            m.d.comb += ours.eq(theirs) if member.flow is Out else theirs.eq(ours)
+        return m
+
+
+def test_answers_of_registers_stay_offered():
+    assert prove(StaysOffered(Answers(), {"b": ("resp",), "r": ("data", "resp")})) >= 1
+
+
+class BurstsAreLegal(Claims):
+    """1 to ``longest`` beats, and no 4 KiB are crossed, if rows have at least a beat."""
+
+    def __init__(self, dut):
+        super().__init__(dut, ["empty", "long", "crosses"])
+
+    def claim(self, m, dut, broken):
+        burst = dut.o.p
+        m.d.comb += Assume(~dut.i.valid | (dut.i.p.beats != 0))
+        first = burst.beat % dut.page_beats
+        m.d.comb += [
+            broken.empty.eq(dut.o.valid & (burst.beats == 0)),
+            broken.long.eq(dut.o.valid & (burst.beats > dut.longest)),
+            broken.crosses.eq(dut.o.valid & (first + burst.beats > dut.page_beats)),
+        ]
+
+
+@pytest.mark.parametrize("beat_bytes, longest", [(8, 256), (8, 16), (64, 256), (16, 3)])
+def test_no_burst_crosses_4_kib(beat_bytes, longest):
+    bursts = Bursts(beat_width=12, count_width=12, beat_bytes=beat_bytes, longest=longest)
+    assert prove(BurstsAreLegal(bursts)) >= 1
+
+
+def test_bursts_stay_offered():
+    assert prove_streams(Bursts(beat_width=10, count_width=8, beat_bytes=64, longest=16)) >= 1
