@@ -164,7 +164,8 @@ class _WeightStationary:
         self.result_beats = sum(mb * nb for _, mb, _, nb in self._blocks)
 
     @classmethod
-    def blocks(cls, config: ArrayConfig, m: int, kt: int, nt: int) -> list[tuple[int, int, int, int]]:
+    def blocks(cls, config: ArrayConfig, m: int, kt: int,
+               nt: int) -> list[tuple[int, int, int, int]]:
         """(first row, rows, first tile of columns, tiles) of blocks that take the fewest cycles."""
         def split(mb, nb):
             return [(i, min(mb, m - i), j, min(nb, nt - j))

@@ -2,7 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from .arrays import CELLS, SIZES, any_bits, assert_exact, driver
 
 from hw.formats import BFLOAT16, FLOAT32
 from hw.systolic.config import ArrayConfig
@@ -11,6 +10,8 @@ from sim.gemm import golden, random_gemm
 from sim.golden.formats import convert, encode
 from sim.systolic import Gemm, predicted_cycles
 from sim.verilated import StreamTimeout
+
+from .arrays import CELLS, SIZES, any_bits, assert_exact, driver
 
 SHAPES = 67  # for each of the three sizes: 200 for each cell
 
