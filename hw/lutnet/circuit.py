@@ -7,10 +7,11 @@ so that its latency is known.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from amaranth import *
 
-__all__ = ["Circuit", "Wire", "Table", "TABLES", "reduce_table"]
+__all__ = ["Circuit", "Wire", "Table", "TABLES", "reduce_table", "split_cost"]
 
 TABLES = ("cells", "rtl")
 FABRIC_INPUTS = {"xc7": 6, "ecp5": 4, "ice40": 4}
@@ -76,6 +77,29 @@ def _ice40(table: int, values: list[Value], out: Signal) -> Instance:
 
 
 _PRIMITIVES = {"xc7": _xc7, "ecp5": _ecp5, "ice40": _ice40}
+
+
+def halves(table: int, inputs: int, index: int) -> tuple[int, int]:
+    """The table where input ``index`` is 0, and where it is 1."""
+    low = high = 0
+    mask = (1 << index) - 1
+    for place in range(1 << inputs - 1):
+        address = place & mask | (place & ~mask) << 1
+        low |= (table >> address & 1) << place
+        high |= (table >> (address | 1 << index) & 1) << place
+    return low, high
+
+
+@cache
+def split_cost(table: int, inputs: int) -> tuple[int, int]:
+    """Tables of ``inputs - 1`` inputs that a table takes with a choice by one input, and that."""
+    best = (99, 0)
+    for index in range(inputs):
+        cost = 1
+        for part in halves(table, inputs, index):
+            cost += len(reduce_table(part, list(range(inputs - 1)))[1]) > 1
+        best = min(best, (cost, index))
+    return best
 
 
 class Circuit:
@@ -164,16 +188,19 @@ class Circuit:
             return self._halves(table, values)
         if not values:
             return Const(table, 1)
+        if len(values) == 1 and table == 0b10:
+            return values[0]
         out = Signal()
         self._instances.append(_PRIMITIVES[self.fabric](table, values, out))
         return out
 
     def _halves(self, table: int, values: list[Value]) -> Value:
-        """A table that is too wide: two halves and a choice."""
-        half = 1 << len(values) - 1
-        low, high = table & (1 << half) - 1, table >> half
-        low, high = (self._cell(*reduce_table(part, values[:-1])) for part in (low, high))
-        return self.name(Mux(values[-1], high, low))
+        """A table that is too wide: two halves and a choice, by the input that costs least."""
+        _, index = split_cost(table, len(values))
+        low, high = halves(table, len(values), index)
+        rest = values[:index] + values[index + 1:]
+        low, high = (self._cell(*reduce_table(part, rest)) for part in (low, high))
+        return self.name(Mux(values[index], high, low))
 
     def add(self, rows: list[tuple[Wire | None, Wire | Table | None]], carry: Wire | None = None,
             every: int = 0) -> list[Wire]:
@@ -239,14 +266,10 @@ class Circuit:
     def _carry_chain(self, a, words, pins, carry) -> list[Value]:
         select = []
         for direct, word, inputs in zip(a, words, pins):
-            if isinstance(direct, Const):  # there is nothing to add
-                select.append(self._cell(word, inputs) if inputs else Const(word, 1))
-            elif not inputs and not word:
-                select.append(direct)
-            else:  # direct ^ f: the table, then its complement
-                size = 1 << len(inputs)
-                both = word | (~word & (1 << size) - 1) << size
-                select.append(self._cell(both, [*inputs, direct]))
+            # direct ^ f: the table, then its complement
+            size = 1 << len(inputs)
+            both = word | (~word & (1 << size) - 1) << size
+            select.append(self._fit(both, [*inputs, direct]))
         out, over = self._carry4(select, a, carry)
         return [*out, over]
 
@@ -257,7 +280,7 @@ class Circuit:
             part = slice(k, min(k + 4, len(select)))
             size = part.stop - k
             pad = [Const(0, 1)] * (4 - size)
-            out, over = Signal(4), Signal(4)
+            out, over = Signal(4, name="sum"), Signal(4, name="over")
             ports = {"i_CYINIT": carry, "i_CI": Const(0, 1)} if k == 0 else \
                 {"i_CYINIT": Const(0, 1), "i_CI": carry}
             self._instances.append(Instance(

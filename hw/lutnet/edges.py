@@ -12,6 +12,7 @@ it saturates. Among all such shifts the cheapest is taken.
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .circuit import Circuit, Wire, reduce_table
+from .circuit import Circuit, Wire, reduce_table, split_cost
 from .config import NetworkConfig
 from .model import ModelError
 from .popcount import compress
@@ -130,25 +131,43 @@ def _word(bits: np.ndarray) -> int:
         & (1 << len(bits)) - 1
 
 
+@cache
+def _bit_cost(table: int, inputs: int) -> float:
+    """About what one bit costs, with its share of the sum."""
+    table, pins = reduce_table(table, list(range(inputs)))
+    if len(pins) <= 1:
+        return 0.55 if pins else 0.0
+    return 0.55 + (1 if len(pins) <= 6 else split_cost(table, len(pins))[0])
+
+
 def _cost(values: np.ndarray) -> float:
-    """About how many tables the bits of ``values`` cost, with their share of the sum."""
-    total, inputs = 0.0, len(values).bit_length() - 1
-    for k in range(int(values.max()).bit_length()):
-        _, pins = reduce_table(_word(values >> k & 1), list(range(inputs)))
-        if pins:
-            total += {1: 0, 7: 3}.get(len(pins), 1) + 0.55
-    return total
+    inputs = len(values).bit_length() - 1
+    return sum(_bit_cost(_word(values >> k & 1), inputs)
+               for k in range(int(values.max()).bit_length()))
 
 
-def _shifts(tables: list[np.ndarray], residue: int, modulus: int) -> list[int]:
-    """Shifts d of tables whose smallest value is 0: ``sum(d) % modulus == residue``, cheapest."""
-    best = {0: (0.0, [])}
-    for values in tables:
-        span = int(values.max())
-        width = span.bit_length()
-        options: dict[int, float] = {}
-        for d in range(min((1 << width + 1) - span, modulus)):
-            options[d] = _cost(values + d)
+def _forms(values: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+    """Ways to write a table as a sum: itself, and what does not depend on an input plus the rest.
+
+    A smooth table of seven inputs changes little with the lowest one, so that the rest has one or
+    two bits, and the other part has six inputs (the self-similarity that CompressedLUT uses).
+    """
+    forms = [(values,)]
+    address = np.arange(len(values))
+    if len(values) > 64:
+        for k in range(len(values).bit_length() - 1):
+            base = np.minimum(values[address & ~(1 << k)], values[address | 1 << k])
+            forms.append((base, values - base))
+    return sorted(forms, key=lambda form: sum(map(_cost, form)))
+
+
+def _shifts(forms: list[tuple[np.ndarray, ...]], residue: int, modulus: int) -> list[int]:
+    """Shifts d of the forms' first parts: ``sum(d) % modulus == residue``, cheapest together."""
+    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
+    for first, *_ in forms:
+        span = int(first.max())
+        options = {d: _cost(first + d)
+                   for d in range(min((1 << span.bit_length() + 1) - span, modulus))}
         after: dict[int, tuple[float, list[int]]] = {}
         for r, (cost, chosen) in best.items():
             for d, more in options.items():
@@ -166,17 +185,18 @@ def _sum(c: Circuit, inputs: list[list[Wire]], tables: list[np.ndarray], out_bit
     """Bits of ``clip(sum tables, limits) + 2**(out_bits - 1)``."""
     modulus, half = 1 << out_bits, 1 << out_bits - 1
     lowest = [int(t.min()) for t in tables]
-    tables = [t - low for t, low in zip(tables, lowest)]
-    shifts = _shifts(tables, (sum(lowest) + half) % modulus, modulus)
-    tables = [t + d for t, d in zip(tables, shifts)]
+    forms = [_forms(t - low)[0] for t, low in zip(tables, lowest)]
+    shifts = _shifts(forms, (sum(lowest) + half) % modulus, modulus)
+    forms = [(first + d, *rest) for (first, *rest), d in zip(forms, shifts)]
     offset = sum(shifts) - sum(lowest) - half  # the sum is the result plus this
     assert offset % modulus == 0
     columns: list[list[Wire]] = []
-    for pins, values in zip(inputs, tables):
+    parts = [(pins, part) for pins, form in zip(inputs, forms) for part in form]
+    for pins, values in parts:
         for k in range(int(values.max()).bit_length()):
             columns += [[] for _ in range(k + 1 - len(columns))]
             columns[k].append(c.lut(_word(values >> k & 1), list(pins), config.sum_levels))
-    largest = sum(int(t.max()) for t in tables)
+    largest = sum(int(values.max()) for _, values in parts)
     row = compress(c, columns, style=config.head, inputs=config.inputs, every=config.sum_levels)
     row = row[:largest.bit_length()]
     low, high = row[:out_bits], row[out_bits:]
@@ -230,7 +250,7 @@ class EdgeNetwork(wiring.Component):
     Members
     -------
     i : ``In(ArrayLayout(unsigned(in_bits), inputs))``
-    o : ``Out(ArrayLayout(signed(out_bits), outputs))``
+    o : ``Out(StructLayout({"y0": signed(out_bits), ...}))``, one field per output
 
     Timing
     ------
@@ -243,7 +263,9 @@ class EdgeNetwork(wiring.Component):
         shape = data.ArrayLayout(unsigned(first.in_bits), first.tables.shape[0])
         super().__init__({
             "i": In(shape),
-            "o": Out(data.ArrayLayout(signed(last.out_bits), last.tables.shape[1])),
+            # A struct: abc9 takes the parts of an array, o[0] and so on, for bits of the port.
+            "o": Out(data.StructLayout({f"y{j}": signed(last.out_bits)
+                                        for j in range(last.tables.shape[1])})),
         })
         self._circuit, self._results, self.latency = build(
             model, self.config, [list(code) for code in self.i])
