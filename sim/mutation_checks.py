@@ -13,10 +13,15 @@ from hw.arith.fma import FusedMultiplyAdd
 from hw.arith.multiply import FloatMultiply
 from hw.formats import BFLOAT16, FLOAT16, FLOAT32, FloatFormat
 from hw.stream import Queue, RegisterSlice
+from hw.systolic.array import systolic_array
+from hw.systolic.config import ArrayConfig
+from hw.systolic.sequence import ArrayError
+from sim.gemm import golden, random_gemm
 from sim.golden.arith.convert import convert
 from sim.golden.arith.fma import fma
 from sim.golden.arith.fma_cases import directed
 from sim.golden.arith.multiply import multiply
+from sim.systolic import ArrayDriver
 from sim.verilated import Engine
 
 __all__ = ["CHECKS"]
@@ -109,7 +114,62 @@ def _level(engine: Engine) -> int:
     return engine.get("level") if "level" in engine.ports else 0
 
 
+# Arrays -----------------------------------------------------------------------------------------
+
+def _array(**fields):
+    """Products of odd sizes, alone and queued, with and without stalls; a reset; wrong commands."""
+    config = ArrayConfig(depth=16, **fields)
+    has_bias = not (config.dataflow == "os" and config.format == "int8")
+
+    @cache
+    def products():
+        rng = np.random.default_rng(1)
+        sizes = [(5, 7, 6), (16, 2, 3), (1, 1, 1), (4, 9, 8), (9, 3, 2)]
+        made = [random_gemm(config, *size, rng, bias=has_bias and bool(n & 1), relu=bool(n & 2))
+                for n, size in enumerate(sizes)]
+        return made, [golden(config, product) for product in made]
+
+    def check(engine: Engine) -> bool:
+        made, wanted = products()
+        driver = ArrayDriver(config, engine=engine)
+        for stall in (0.0, 0.4):
+            run = driver.run(made, stall=stall, seed=1, timeout=20_000)
+            if not all(map(np.array_equal, run.results, wanted)):
+                return False
+            if not stall and run.cycles != run.formula_cycles:
+                return False
+        for word, error in _wrong_commands(config):
+            engine.set("i_command__payload", word)
+            engine.set("i_command__valid", 1)
+            for stream in ("i_weights", "i_activations"):
+                engine.set(f"{stream}__valid", 1)
+            engine.step(100)
+            if engine.get("error") != error.value or engine.get("i_command__ready"):
+                return False
+            engine.set("i_command__valid", 0)
+            engine.reset()
+            if engine.get("error"):
+                return False
+        again = driver.run(made[:2], timeout=20_000)
+        return all(map(np.array_equal, again.results, wanted)) \
+            and again.cycles == again.formula_cycles
+    return lambda: systolic_array(config), check
+
+
+def _wrong_commands(config: ArrayConfig):
+    if config.dataflow == "ws":
+        return [(m | n << 16 | k << 32, ArrayError.EMPTY)
+                for m, n, k in ((0, 1, 1), (1, 0, 1), (1, 1, 0))] \
+            + [(17 | 1 << 16 | 2 << 32, ArrayError.CAPACITY)]
+    return [(0 | 1 << 16, ArrayError.EMPTY), (1 | 0 << 16, ArrayError.EMPTY),
+            (2 | 1 << 16 | 1 << 33, ArrayError.CAPACITY)]
+
+
 CHECKS = {
+    "array_int8_ws":  _array(rows=2, cols=3, format="int8"),
+    "array_int8_os":  _array(rows=2, cols=3, format="int8", dataflow="os"),
+    "array_fma":      _array(rows=2, cols=1),
+    "array_exact":    _array(rows=2, cols=1, contract="exact"),
     "multiply":       _multiply(BFLOAT16, FLOAT32),
     "multiply_round": _multiply(BFLOAT16, BFLOAT16),
     "fma":            _fma(BFLOAT16, FLOAT32),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hw.formats import FORMATS
 from hw.systolic.array import systolic_array
 from hw.systolic.config import ArrayConfig
 from hw.systolic.sequence import COUNT_WIDTH
@@ -63,12 +64,11 @@ class Run:
 
 
 class ArrayDriver:
-    """An array of ``config`` in the native engine."""
+    """An array of ``config`` in the native engine; in ``engine``, if one is given."""
 
-    def __init__(self, config: ArrayConfig, *, trace=None):
+    def __init__(self, config: ArrayConfig, *, engine: Engine | None = None, trace=None):
         self.config = config
-        self.array = systolic_array(config)
-        self.engine = Engine(self.array, "systolic", trace=trace)
+        self.engine = engine or Engine(systolic_array(config), "systolic", trace=trace)
         self._plan = _PLANS[config.dataflow]
 
     def close(self) -> None:
@@ -90,7 +90,8 @@ class ArrayDriver:
         run = self.engine.run_streams(
             inputs, {"o": count}, stall=stall, seed=seed,
             timeout=timeout or 1000 + int(4 * (formula + 1000) / (1 - stall) ** 3))
-        beats = _unpack(run.outputs["o"], self.config.cols, self.array.result.width)
+        beats = _unpack(run.outputs["o"], self.config.cols,
+                        FORMATS[self.config.result].width)
         results, at = [], 0
         for plan in plans:
             results.append(plan.matrix(beats[at:at + plan.result_beats]))
