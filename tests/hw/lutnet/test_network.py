@@ -4,7 +4,7 @@ from time import process_time
 
 import numpy as np
 import pytest
-from amaranth import Module, Signal
+from amaranth import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,9 +46,7 @@ def test_rtl_equals_golden(shape, options):
     np.testing.assert_array_equal(out, golden.run(model, codes).result)
 
 
-@pytest.mark.parametrize("registers, latency", [
-    ((), 0), (("label",), 1), (("layers", "sums", "label"), 4), (ALL, 5),
-])
+@pytest.mark.parametrize("registers, latency", [((), 0), (("layers", "sums", "label"), 4)])
 def test_latency_counts_the_registers(registers, latency):
     model = random_model(nodes=(20, 15))
     network = Network(model, NetworkConfig(registers=registers, stream=True))
@@ -61,14 +59,15 @@ def test_latency_counts_the_registers(registers, latency):
     np.testing.assert_array_equal(run.outputs["o"], golden.run(model, codes).result)
 
 
-@pytest.mark.parametrize("stall", [0.3, 0.8])
 @pytest.mark.parametrize("options", [{}, {"registers": ()}, {"sum_levels": 1, "label_levels": 1}])
-def test_stream_with_stalls(stall, options):
+def test_stream_with_stalls(options):
     model = random_model(7, nodes=(43,), classes=6)
     codes = random_codes(model, 300)
     with Engine(Network(model, NetworkConfig(stream=True, **options)), "lutnet") as engine:
-        run = engine.run_streams({"i": payload(codes, 3)}, {"o": 300}, stall=stall, linger=30)
-    np.testing.assert_array_equal(run.outputs["o"], golden.run(model, codes).result)
+        for stall in (0.3, 0.8):
+            engine.restart()
+            run = engine.run_streams({"i": payload(codes, 3)}, {"o": 300}, stall=stall, linger=30)
+            np.testing.assert_array_equal(run.outputs["o"], golden.run(model, codes).result)
 
 
 @pytest.mark.parametrize("options", [{}, {"head": "compressor"}, {"fabric": "ecp5"},
@@ -93,33 +92,40 @@ def test_ties_go_to_the_lowest_label():
         assert engine.get("o") == 0
 
 
+# Bits that are registered nodes, and narrow ones, of each counter.
+COUNTERS = [(1, 0), (2, 0), (3, 0), (6, 0), (7, 1), (9, 8), (0, 5), (1, 9), (24, 23), (40, 0)]
+
+
+class Counters(wiring.Component):
+    """A counter for each entry of COUNTERS, all of them on the low bits of ``i``."""
+
+    def __init__(self, style):
+        self.style = style
+        super().__init__({"i": In(48), "o": Out(8 * len(COUNTERS))})
+
+    def elaborate(self, platform):
+        m = Module()
+        circuit = Circuit()
+        for place, (wide, narrow) in enumerate(COUNTERS):
+            bits = [Wire(bit) for bit in self.i[:wide + narrow]]
+            tables = [Table(0b10, (bit,)) for bit in bits[wide:]]
+            row = popcount.count(circuit, bits[:wide], tables, style=self.style)
+            m.d.comb += self.o[8 * place:8 * place + 8].eq(Cat(w.value for w in row))
+        circuit.emit(m)
+        return m
+
+
 @pytest.mark.parametrize("style", popcount.STYLES)
-@pytest.mark.parametrize("wide, narrow", [(1, 0), (2, 0), (3, 0), (6, 0), (7, 1), (9, 8), (0, 5),
-                                          (1, 9), (24, 23), (40, 0)])
-def test_counters_count(style, wide, narrow):
-    total = wide + narrow
-    circuit, source = Circuit(), Signal(total)
-    bits = [Wire(bit) for bit in source]
-    row = popcount.count(circuit, bits[:wide], [Table(0b10, (bit,)) for bit in bits[wide:]],
-                         style=style)
-
-    class Counter(wiring.Component):
-        i: In(total)
-        o: Out(max(total.bit_length(), 1))
-
-        def elaborate(self, platform):
-            m = Module()
-            circuit.emit(m)
-            m.d.comb += source.eq(self.i)
-            for k, wire in enumerate(row):
-                m.d.comb += self.o[k].eq(wire.value)
-            return m
-
-    rng = np.random.default_rng(total)
-    values = [0, 2 ** total - 1, *(int(x) for x in rng.integers(0, 2 ** total, 200))]
-    with Engine(Counter(), "counter") as engine:
+def test_counters_count(style):
+    rng = np.random.default_rng(0)
+    values = [0, 2 ** 48 - 1, *(int(x) for x in rng.integers(0, 2 ** 48, 300))]
+    with Engine(Counters(style), "counters") as engine:
         out = engine.pipe({"i": np.array(values, np.uint64)}, ["o"])["o"]
-    assert out.tolist() == [value.bit_count() for value in values]
+    rows = [int.from_bytes(row.tobytes(), "little") for row in out]
+    for place, (wide, narrow) in enumerate(COUNTERS):
+        mask = (1 << wide + narrow) - 1
+        assert [row >> 8 * place & 255 for row in rows] == \
+            [(value & mask).bit_count() for value in values]
 
 
 def test_plan_is_cheaper_than_compressors():
@@ -154,6 +160,7 @@ def test_figures_add_up():
     assert figures.lut_core > 0 and figures.carry > 0 and figures.latency == 3
 
 
+@pytest.mark.slow
 def test_generation_of_ten_thousand_nodes():
     began = process_time()
     model = random_model(nodes=(10_000,), bits=700, features=700, width=1, classes=10)
