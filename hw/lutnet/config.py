@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from .circuit import FABRIC_INPUTS, TABLES
 from .popcount import STYLES
 
-__all__ = ["FABRICS", "PLACES", "NetworkConfig"]
+__all__ = ["FABRICS", "HEADS", "PLACES", "NetworkConfig"]
 
 FABRICS = {"xc7": "carry", "ecp5": "compressor", "ice40": "compressor"}  # and their counters
 
+HEADS = (*STYLES, "none")
 PLACES = ("encode", "layers", "sums", "label")
 
 
@@ -22,6 +23,7 @@ class NetworkConfig:
         ``xc7``, ``ecp5`` or ``ice40``: 6, 4 and 4 inputs per table.
     head : :class:`str`
         ``carry`` or ``compressor``, see :mod:`hw.lutnet.popcount`; empty chooses by the fabric.
+        ``none`` leaves counters and maximum out: the result is the last layer's bits.
     registers : tuple of :class:`str`
         Behind which parts there is a register: ``encode``, ``layers`` (each of them), ``sums``,
         ``label``.
@@ -47,8 +49,8 @@ class NetworkConfig:
             raise ValueError(f"fabric must be one of {', '.join(FABRICS)}, not {self.fabric!r}")
         if not self.head:
             object.__setattr__(self, "head", FABRICS[self.fabric])
-        if self.head not in STYLES:
-            raise ValueError(f"head must be one of {', '.join(STYLES)}, not {self.head!r}")
+        if self.head not in HEADS:
+            raise ValueError(f"head must be one of {', '.join(HEADS)}, not {self.head!r}")
         if self.head == "carry" and self.fabric != "xc7":
             raise ValueError(f"head must be compressor on {self.fabric}, not 'carry'")
         if self.tables not in TABLES:

@@ -40,6 +40,13 @@ def build(model: Model, config: NetworkConfig,
         if "layers" in config.registers:
             wires = {j: c.register(w) for j, w in wires.items()}
 
+    if config.head == "none":
+        wires = _layer(c, wires, model.layers[-1], range(model.layers[-1].nodes))
+        if "layers" in config.registers:
+            wires = {j: c.register(w) for j, w in wires.items()}
+        stage = max(w.stage for w in wires.values())
+        return c, Cat(c.at(w, stage) for w in wires.values()), stage
+
     # The narrow nodes of the last layer merge with the counters; the others may be registered.
     last = model.layers[-1]
     narrow = {j for j in range(last.nodes)
@@ -88,7 +95,8 @@ class Network(wiring.Component):
     i : codes of the features, unsigned, the first in the lowest bits
         ``ArrayLayout(unsigned(model.encoder.width), model.features)``. Bare: ``In`` of it; with
         ``config.stream``: ``In(stream.Signature(...))``.
-    o : unsigned label; for a regression the sum of the nodes
+    o : unsigned label; for a regression the sum of the nodes; with ``head`` "none" the bits of the
+        last layer, node 0 in the lowest
         Bare: ``Out`` of it; with ``config.stream``: ``Out(stream.Signature(...))``.
 
     Timing

@@ -1,5 +1,6 @@
 """The circuit against the golden model, on the RTL and on the netlist; timing as documented."""
 
+from dataclasses import replace
 from time import process_time
 
 import numpy as np
@@ -13,6 +14,7 @@ from hw.lutnet.circuit import Circuit, Table, Wire, reduce_table
 from hw.lutnet.config import NetworkConfig
 from hw.lutnet.model import Encoder, Layer, Model
 from hw.lutnet.network import Network, latency_of
+from hw.lutnet.serial import SerialNetwork
 from sim.golden import lutnet as golden
 from sim.lutnet import payload
 from sim.verilated import Engine
@@ -81,6 +83,48 @@ def test_netlist_equals_golden(options):
         out = engine.pipe({"i": payload(codes, 3)}, ["o"],
                           latency=latency_of(model, config))["o"]
     np.testing.assert_array_equal(out, golden.run(model, codes).result)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_serial_network_gives_the_same_labels(stall):
+    model = random_model(7, nodes=(43,), classes=6)
+    codes = random_codes(model, 60)
+    network = SerialNetwork(model)
+    with Engine(network, "serial") as engine:
+        run = engine.run_streams({"i": codes.reshape(-1)}, {"o": 60}, stall=stall, linger=30)
+    np.testing.assert_array_equal(run.outputs["o"], golden.run(model, codes).result)
+    if not stall:
+        last = run.cycles["i"][model.features - 1::model.features]
+        assert (run.cycles["o"] - last == network.latency).all()
+        assert (np.diff(run.cycles["o"]) == model.features).all()
+
+
+def test_network_without_a_head():
+    model = random_model(2, nodes=(30, 21), classes=3, narrow=0)
+    codes = random_codes(model, 300)
+    network = Network(model, NetworkConfig(head="none", registers=("layers",)))
+    assert network.latency == 2
+    with Engine(network, "lutnet") as engine:
+        out = engine.pipe({"i": payload(codes, 3)}, ["o"], latency=2)["o"]
+    last = golden.run(model, codes).outputs[-1]
+    np.testing.assert_array_equal(out, last.astype(np.int64) @ (1 << np.arange(21)))
+
+
+@pytest.mark.slow
+def test_topology_of_binarybrain_takes_a_table_per_node():
+    model = random_model(0, nodes=(1024, 360, 60, 10), features=784, bits=784, width=1,
+                         classes=10, narrow=0)
+    wiring_of = np.random.default_rng(0)
+    layers, below = [], 784
+    for layer in model.layers:  # as BinaryBrain draws it: every input is read equally often
+        drawn = np.concatenate([wiring_of.permutation(below)
+                                for _ in range(-(-layer.pins.size // below))])
+        layers.append(Layer(drawn[:layer.pins.size].reshape(layer.pins.shape), layer.tables))
+        below = layer.nodes
+    model = replace(model, layers=tuple(layers))
+    figures = report.figures(model, NetworkConfig(head="none", registers=("layers",)))
+    assert figures.lut_core == 1024 + 360 + 60 + 10
+    assert figures.latency == 4
 
 
 def test_ties_go_to_the_lowest_label():
@@ -172,7 +216,7 @@ def test_generation_of_ten_thousand_nodes():
 #   options                     message
 WRONG = [
     ({"fabric": "virtex2"},     "fabric must be one of xc7, ecp5, ice40, not 'virtex2'"),
-    ({"head": "abacus"},        "head must be one of carry, compressor, not 'abacus'"),
+    ({"head": "abacus"},        "head must be one of carry, compressor, none, not 'abacus'"),
     ({"fabric": "ecp5", "head": "carry"}, "head must be compressor on ecp5, not 'carry'"),
     ({"tables": "rom"},         "tables must be one of cells, rtl, not 'rom'"),
     ({"registers": ("foo",)},   "registers must be among encode, layers, sums, label, not 'foo'"),
