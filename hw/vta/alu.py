@@ -261,30 +261,35 @@ class AluEngine(wiring.Component):
                            4, "clip")
         s4_shift = register(6, s3_shift, 4, "shift")
         s4_zero = register(signed(8), s3_zero, 4, "zero")
+        s4_half = register(_PRODUCT - 2,
+                           Mux((stages[3].flags.op == AluOp.RQT) & (s3_shift < 48),
+                               (1 << s3_shift) >> 1, 0), 4, "half")
 
         # Stage 4: their sum, with half of what the shift will drop.
-        half = Mux((stages[4].flags.op == AluOp.RQT) & (s4_shift != 0) & (s4_shift < 48),
-                   (1 << s4_shift) >> 1, 0)[:_PRODUCT - 2]
         product = Cat(s4_low, Const(0, 1)).as_signed() + (s4_high << 16)
         cross = Mux((stages[4].flags.op == AluOp.MUL) | (stages[4].flags.op == AluOp.SHR),
                     s4_cross, 0)
         s5_sum = register(signed(_PRODUCT),
                           Mux(stages[4].flags.op == AluOp.CLIP, s4_clip,
-                              product + (cross << 16) + half), 5, "sum")
+                              product + (cross << 16) + s4_half), 5, "sum")
         s5_shift = register(6, s4_shift, 5, "shift")
         s5_zero = register(signed(8), s4_zero, 5, "zero")
 
-        # Stage 5: shift.
+        # Stage 5: shift. The bounds are moved by the zero point, instead of the result.
+        imm = stages[5].flags.imm
+        low, high = imm[:8].as_signed(), imm[8:].as_signed()
         s6_shifted = register(signed(_PRODUCT), Mux(s5_shift > 47, 0, s5_sum >> s5_shift),
                               6, "shifted")
         s6_zero = register(signed(8), s5_zero, 6, "zero")
+        s6_least = register(signed(9), low - s5_zero, 6, "least")
+        s6_most  = register(signed(9), high - s5_zero, 6, "most")
+        s6_low   = register(signed(8), low, 6, "low")
+        s6_high  = register(signed(8), Mux(high < low, low, high), 6, "high")
 
-        # Stage 6: zero point and clamp.
-        imm = stages[6].flags.imm
-        low, high = imm[:8].as_signed(), imm[8:].as_signed()
-        moved = s6_shifted + s6_zero
-        upper = Mux(moved > high, high, moved)
-        clamped = Mux(upper < low, low, upper)
+        # Stage 6: zero point and clamp; the lower bound is the stronger one.
+        clamped = Mux(s6_shifted > s6_most, s6_high,
+                      Mux(s6_shifted < s6_least, s6_low,
+                          (s6_shifted[:8] + s6_zero)[:8].as_signed()))
         return register(32, Mux(stages[6].flags.op == AluOp.RQT, clamped, s6_shifted), 7, "long")
 
 

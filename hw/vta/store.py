@@ -151,10 +151,11 @@ class StoreUnit(wiring.Component):
         ]
 
         # One multiplier, used in turn: its result is there a cycle after its factors.
-        a, b, product = Signal(34), Signal(16), Signal(50)
+        # A row that is longer than 17 bits can say is an error by itself.
+        a, b, product = Signal(17), Signal(16), Signal(33)
         m.d.sync += product.eq(a * b)
         rows, element, position = Signal(16), Signal(33), Signal(17)
-        in_row, span, last_row = Signal(22), Signal(50), Signal(34)
+        in_row, pitch, span, last_row = Signal(22), Signal(17), Signal(35), Signal(34)
         byte = Signal(48)
         log_elements = exact_log2(transfer.elements)
         log_beats = exact_log2(transfer.beats)
@@ -197,8 +198,11 @@ class StoreUnit(wiring.Component):
                 m.d.comb += [a.eq(insn.y_size - 1), b.eq(insn.x_stride)]
                 m.next = "STRIDE"
             with m.State("STRIDE"):
-                m.d.sync += last_row.eq(product + insn.dram_base)
-                m.d.comb += [a.eq(Mux(stride != 0, stride, in_row + step)), b.eq(insn.y_size - 1)]
+                m.d.sync += [last_row.eq(product + insn.dram_base),
+                             pitch.eq(Mux(stride != 0, stride, in_row + step))]
+                m.next = "PITCH"
+            with m.State("PITCH"):
+                m.d.comb += [a.eq(pitch), b.eq(insn.y_size - 1)]
                 m.next = "SPAN"
             with m.State("SPAN"):
                 m.d.sync += span.eq(product + in_row + insn.sram_base)
@@ -222,7 +226,7 @@ class StoreUnit(wiring.Component):
                 with m.If(sources.w_rdy & bursts.i.ready):
                     m.d.sync += [
                         element.eq(element + insn.x_stride), rows.eq(rows - 1),
-                        position.eq(position + Mux(stride != 0, stride, in_row + step)),
+                        position.eq(position + pitch),
                     ]
                     with m.If(rows == 1):
                         m.next = "IDLE"
