@@ -38,7 +38,8 @@ def encode(values: np.ndarray, fmt: FloatFormat) -> np.ndarray:
     """
     values = np.asarray(values, np.float64)
     magnitude = np.abs(np.where(np.isfinite(values), values, 0.0))
-    exponent = np.maximum(np.frexp(magnitude)[1] - 1, fmt.min_exponent)
+    exponent = np.where(magnitude > 0, np.frexp(magnitude)[1] - 1, fmt.min_exponent)
+    exponent = np.maximum(exponent, fmt.min_exponent)
     steps = np.rint(np.ldexp(magnitude, fmt.fraction - exponent))
     # A carry out of the fraction moves on into the exponent field, as the fields lie side by side.
     word = (steps.astype(np.int64)
