@@ -243,7 +243,7 @@ def page(config: ArrayConfig, rows: Sequence[Row], made_by: str) -> str:
 
 The blocks of the tests of LeFlow (Noronha, Salehpour and Wilton, 2018,
 [arXiv 1807.05317](https://arxiv.org/abs/1807.05317)) as an acceptance list. What runs does so on
-the RTL of a {config.rows} x {config.cols} array: format `{config.format}`, contract \
+the RTL of an array of {config.rows} x {config.cols} cells: format `{config.format}`, contract \
 `{config.contract}`, dataflow `{config.dataflow}`. What waits needs
 a unit that the array does not have. This page is written by
 
