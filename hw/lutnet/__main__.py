@@ -20,6 +20,7 @@ from hw.tools import require
 from . import data as datasets
 from . import model as models
 from .config import FABRICS, NetworkConfig
+from .picture import picture
 from .settings import TrainConfig
 
 MODELS = Path(__file__).parent / "models"
@@ -153,7 +154,7 @@ def _table(options) -> int:
     if not chosen:
         raise ValueError(f"goal must be one of {', '.join(r['goal'] for r in rows)}, "
                          f"not {options.goal!r}")
-    known = {}
+    known, points = {}, []
     for spec in options.data:
         data = datasets.load(spec)
         known[data.name] = data
@@ -163,6 +164,12 @@ def _table(options) -> int:
             continue
         line = measure(MODELS / row["file"], known[row["data"]], row["fabric"], row)
         print(json.dumps(line), flush=True)
+        if row["data"] == "mnist" and row["fabric"] == "xc7":
+            total = row["convention"] == "total"
+            points.append((row["goal"], line["lut_total" if total else "lut_core"],
+                           100 * line["accuracy"], total))
+    if options.picture:
+        Path(options.picture).write_text(picture(points))
     return 0
 
 
@@ -176,6 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                        help="folder or file of a data set that the networks were trained on; "
                        "may be given several times")
     table.add_argument("--goal", default="", help="only this one, as M3 (default: all)")
+    table.add_argument("--picture", default="", metavar="FILE",
+                       help="write accuracy against LUTs, MNIST, as SVG to FILE")
     options = parser.parse_args(argv)
     if options.command is None:
         parser.error(f"a command is needed: train or table; fabrics are {', '.join(FABRICS)}")

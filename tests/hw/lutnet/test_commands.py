@@ -11,6 +11,7 @@ from hw.lutnet import __main__ as lutnet
 from hw.lutnet.design import LutnetConfig, lutnet_facts
 from hw.lutnet.design import lutnet as make
 from hw.lutnet.model import save
+from hw.lutnet.picture import picture as draw
 from hw.options import command
 from hw.verilog import to_verilog
 from sim import lutnet as simulate
@@ -111,3 +112,21 @@ WRONG_DESIGNS = [
 def test_wrong_design(options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         LutnetConfig(**options)
+
+
+def test_table_measures_and_draws(tmp_path, capsys):
+    picture = tmp_path / "points.svg"
+    assert lutnet.main(["table", "--data", "digits", "--goal", "digits", "--picture",
+                        str(picture)]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["goal"] == "digits" and line["n"] == 359 and line["accuracy"] > 0.95
+    assert line["lut_total"] == line["lut_core"] + line["lut_encoder"]
+    assert picture.read_text().startswith("<svg")
+    assert lutnet.main(["table", "--goal", "digits"]) == 0
+    assert capsys.readouterr().err == "skipped digits.npz: --data must name digits\n"
+
+
+def test_picture_has_every_point_inside_its_frame():
+    text = draw([("M3", 690, 97.2, False), ("M4", 2200, 97.9, True), ("far", 90_000, 97.0, True)])
+    assert text.count('fill="#06c"') == 2 and "far" not in text
+    assert text.count("NeuraLUT-Assemble") == 1
