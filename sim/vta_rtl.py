@@ -20,7 +20,8 @@ from hw.vta.registers import COUNTERS, IDENTITY, POINTERS, register_map
 from sim.verilated import Engine
 from sim.vta_engine import Conditions, Outcome
 
-__all__ = ["AxiError", "RtlEngine", "RtlResult", "VtaRtl", "core_verilog"]
+__all__ = ["AxiError", "RtlEngine", "RtlResult", "VtaRtl", "core_verilog",
+           "serve"]
 
 _LAUNCH, _RESET = 1, 1
 _ZEROS = re.compile(r"^ *initial begin\n(?: *\w+\[\d+\] = \d+'h0+;\n)+ *end\n", re.MULTILINE)
@@ -76,6 +77,35 @@ def core_verilog(config: VtaConfig) -> str:
     return (cached_dir("vta", key, _sources(), make=make) / "vta.sv").read_text()
 
 
+def serve(engine: Engine, image: np.ndarray, *, latency: int = 16, spread: int = 0,
+          stall: float = 0.0, seed: int = 0, timeout: int = 10_000_000,
+          dead_after: int = -1) -> int:
+    """Run a design with ports ``m_axi__*`` until its port ``irq`` is high; cycles that it took.
+
+    The parameters are those of :meth:`VtaRtl.run`. Raises :class:`AxiError`.
+    """
+    if image.dtype != np.uint8 or image.ndim != 1 or not image.flags.c_contiguous:
+        raise ValueError(f"image must be contiguous bytes, not {image.dtype} {image.shape!r}")
+    if not 0 <= stall < 1:
+        raise ValueError(f"stall must be at least 0 and below 1, not {stall!r}")
+    if latency < 1:
+        raise ValueError(f"latency must be at least 1, not {latency!r}")
+    beat = engine.ports["m_axi__rdata"].width // 8  # the last one is there as a whole
+    dram = np.concatenate([image, np.zeros(-len(image) % beat, np.uint8)])
+    setup = _Setup(seed=seed, bytes=len(dram), timeout=timeout, dead_after=dead_after,
+                   latency=latency, latency_spread=spread, stall=int(stall * (2**32 - 1)))
+    message = ctypes.create_string_buffer(256)
+    run = engine._lib.npu_axi_run
+    run.restype = ctypes.c_int64
+    run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Setup), ctypes.c_void_p, ctypes.c_char_p,
+                    ctypes.c_uint32]
+    cycles = run(engine._handle, ctypes.byref(setup), dram.ctypes.data, message, len(message))
+    image[:] = dram[:len(image)]
+    if message.value:
+        raise AxiError(f"cycle {cycles}: {message.value.decode()}")
+    return cycles
+
+
 class VtaRtl:
     """One core of ``config``; scratchpads and tokens persist from run to run.
 
@@ -90,10 +120,6 @@ class VtaRtl:
         self.config = config
         self.registers = register_map(config)
         self.engine = Engine(core_verilog(config), "vta", trace=trace, extra="axi_memory.cpp")
-        self._run = self.engine._lib.npu_axi_run
-        self._run.restype = ctypes.c_int64
-        self._run.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Setup), ctypes.c_void_p,
-                              ctypes.c_char_p, ctypes.c_uint32]
         self._begin()
 
     def restart(self) -> None:
@@ -147,12 +173,6 @@ class VtaRtl:
 
         Raises :class:`AxiError`, and :class:`TimeoutError` after ``timeout`` cycles.
         """
-        if image.dtype != np.uint8 or image.ndim != 1 or not image.flags.c_contiguous:
-            raise ValueError(f"image must be contiguous bytes, not {image.dtype} {image.shape!r}")
-        if not 0 <= stall < 1:
-            raise ValueError(f"stall must be at least 0 and below 1, not {stall!r}")
-        if latency < 1:
-            raise ValueError(f"latency must be at least 1, not {latency!r}")
         pointers = {"insn": insn_addr} | (bases or {})
         for name in POINTERS:
             self._write_pointer(f"{name}_base", pointers.get(name, 0))
@@ -161,16 +181,8 @@ class VtaRtl:
                    if watchdog is None else watchdog)
         self.write("irq", 3)  # the interrupt of the run before is over
         self.write("control", _LAUNCH)
-        beat = self.config.bus_width // 8  # the last one is there as a whole
-        dram = np.concatenate([image, np.zeros(-len(image) % beat, np.uint8)])
-        setup = _Setup(seed=seed, bytes=len(dram), timeout=timeout, dead_after=dead_after,
-                       latency=latency, latency_spread=spread, stall=int(stall * (2**32 - 1)))
-        message = ctypes.create_string_buffer(256)
-        cycles = self._run(self.engine._handle, ctypes.byref(setup), dram.ctypes.data, message,
-                           len(message))
-        image[:] = dram[:len(image)]
-        if message.value:
-            raise AxiError(f"cycle {cycles}: {message.value.decode()}")
+        cycles = serve(self.engine, image, latency=latency, spread=spread, stall=stall, seed=seed,
+                       timeout=timeout, dead_after=dead_after)
         if cycles >= timeout:
             raise TimeoutError(f"the core was still running after {timeout} cycles: "
                                f"{self.counters()}")
