@@ -1,7 +1,8 @@
 """LUT networks: ``python -m hw.lutnet train --data digits --nodes 300 -o build/lutnet``.
 
 ``train`` learns a network and writes DIR/model.npz; ``table`` measures the committed networks
-again: accuracy on the whole test set and LUTs by synthesis, a JSON line each.
+again: accuracy on the whole test set and LUTs by synthesis, a JSON line each. ``edges`` builds a
+network of edge tables in KANELE's form and compares its RTL and its netlist with the golden model.
 """
 
 import json
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,7 +21,7 @@ from hw.tools import require
 
 from . import data as datasets
 from . import model as models
-from .config import FABRICS, NetworkConfig
+from .config import NetworkConfig
 from .picture import picture
 from .settings import TrainConfig
 
@@ -173,6 +175,39 @@ def _table(options) -> int:
     return 0
 
 
+def measure_edges(folder: Path, samples: int, seed: int) -> dict:
+    """RTL and netlist of KANELE's tables in ``folder`` on random codes, and on its own vectors."""
+    from sim.golden import edges as golden  # the edge may reach across
+    from sim.lutnet import payload
+    from sim.verilated import Engine
+
+    from . import edges
+    from .report import figures, netlist
+
+    network, config = edges.load(folder), NetworkConfig(registers=("layers",))
+    first, last = network.layers[0], network.layers[-1]
+    codes = np.random.default_rng(seed).integers(
+        0, 2 ** first.in_bits, (samples, first.tables.shape[0])).astype(np.uint8)
+    given = None
+    if (folder / "vectors_in.txt").exists():
+        vectors = np.loadtxt(folder / "vectors_in.txt", dtype=np.int64, ndmin=2)
+        expected = np.loadtxt(folder / "vectors_out.txt", dtype=np.int64, ndmin=2)
+        given = bool((golden.run(network, vectors) == expected).all())
+    wanted = payload(golden.run(network, codes) & (1 << last.out_bits) - 1, last.out_bits)
+    component = edges.EdgeNetwork(network, config)
+    equal = {}
+    for name, source in (("rtl", component), ("netlist", netlist(network, config))):
+        with Engine(source, "lutnet") as engine:
+            out = engine.pipe({"i": payload(codes, first.in_bits)}, ["o"],
+                              latency=component.latency)["o"]
+        equal[name] = bool((out == wanted).all())
+    counted = figures(network, config)
+    return {"model": folder.name, "published_vectors_equal": given, "rtl_equal": equal["rtl"],
+            "netlist_equal": equal["netlist"], "n": samples, "seed": seed,
+            "lut_total": counted.lut_total, "carry": counted.carry, "ff": counted.ff,
+            "fabric": "xc7", "latency_cycles": counted.latency, "tool": counted.tool}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = Parser(prog="python -m hw.lutnet", description=__doc__)
@@ -185,9 +220,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     table.add_argument("--goal", default="", help="only this one, as M3 (default: all)")
     table.add_argument("--picture", default="", metavar="FILE",
                        help="write accuracy against LUTs, MNIST, as SVG to FILE")
+    edges = commands.add_parser("edges", help="build and check a network of edge tables")
+    edges.add_argument("folder", help="with truth_tables.json and config.json")
+    edges.add_argument("--samples", type=int, default=20_000, help="random codes (default: 20000)")
+    edges.add_argument("--seed", type=int, default=0, help="of the codes (default: 0)")
     options = parser.parse_args(argv)
     if options.command is None:
-        parser.error(f"a command is needed: train or table; fabrics are {', '.join(FABRICS)}")
+        parser.error("a command is needed: train, table or edges")
+    if options.command == "edges":
+        if options.samples not in range(1, 10 ** 7 + 1):
+            raise ValueError(f"samples must be 1 to 10000000, not {options.samples}")
+        line = measure_edges(Path(options.folder), options.samples, options.seed)
+        print(json.dumps(line))
+        return 0 if line["rtl_equal"] and line["netlist_equal"] else 1
     return _train(options, argv) if options.command == "train" else _table(options)
 
 
