@@ -75,17 +75,20 @@ class UopScan(wiring.Component):
         width = max(la, config.log_inp_depth)
         lowest = {name: Signal(width, name=f"lowest_{name}") for name in ("dst", "src")}
         highest = {name: Signal(width, name=f"highest_{name}") for name in ("dst", "src")}
+        inside = Signal(lanes)
+        for lane in range(lanes):
+            number = Cat(Const(lane, log_lanes), s2_row)
+            m.d.comb += inside[lane].eq((number >= gemm.uop_bgn) & (number <= last_uop))
         for name in ("dst", "src"):
-            low, high = lowest[name], highest[name]
-            for lane in range(lanes):
-                uop = data.View(isa.uop, s2_uops[lane])
-                number = Cat(Const(lane, log_lanes), s2_row)
-                inside = (number >= gemm.uop_bgn) & (number <= last_uop)
-                value = uop[f"{name}_idx"]
-                low, high = (Mux(inside & (value < low), value, low),
-                             Mux(inside & (value > high), value, high))
-            with m.If(s2):
-                m.d.sync += [lowest[name].eq(low), highest[name].eq(high)]
+            values = [data.View(isa.uop, uop)[f"{name}_idx"] for uop in s2_uops]
+            least = _select(m, [Mux(take, value, -1) for take, value in zip(inside, values)],
+                            width, f"least_{name}", lambda a, b: a < b)
+            most = _select(m, [Mux(take, value, 0) for take, value in zip(inside, values)],
+                           width, f"most_{name}", lambda a, b: a > b)
+            with m.If(s2 & (least < lowest[name])):
+                m.d.sync += lowest[name].eq(least)
+            with m.If(s2 & (most > highest[name])):
+                m.d.sync += highest[name].eq(most)
 
         # Turns: one multiplier, four products.
         turn = Signal(range(8))
@@ -135,3 +138,15 @@ class UopScan(wiring.Component):
                 *(signal.eq(0) for signal in (*highest.values(), *reach.values())),
             ]
         return m
+
+
+def _select(m, values, width, name, better):
+    """The best of ``values``, by a tree of comparisons."""
+    level = 0
+    while True:
+        signals = [Signal(width, name=f"{name}_{level}_{n}") for n in range(len(values))]
+        m.d.comb += [signal.eq(value) for signal, value in zip(signals, values)]
+        if len(signals) == 1:
+            return signals[0]
+        values = [Mux(better(a, b), a, b) for a, b in zip(signals[::2], signals[1::2])]
+        level += 1

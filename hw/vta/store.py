@@ -268,7 +268,9 @@ class StoreUnit(wiring.Component):
             s1.eq(fire), s1_count.eq(count), s1_offset.eq(offset), s1_saturate.eq(row.saturate),
             s1_end.eq(last | (offset + count == lanes)),
         ]
-        narrowed = Array(narrow(lane, s1_saturate) for lane in self.read.data)
+        narrowed = Array(Signal(bits, name=f"narrowed_{n}") for n in range(lanes))
+        for result, accumulator in zip(narrowed, self.read.data):
+            m.d.comb += result.eq(narrow(accumulator, s1_saturate))
         s2, s2_item = Signal(), Signal(layout)
         m.d.sync += [s2.eq(s1), s2_item.end.eq(s1_end)]
         for place in range(lanes):
