@@ -25,7 +25,7 @@ class Lanes(wiring.Component):
     make : () -> :class:`wiring.Component`
         All members are ports of at most 64 bits; inputs and outputs are words.
     lanes : :class:`int`
-        At least 1.
+        A power of two.
     shared : names
         Inputs that go to all copies.
 
@@ -42,8 +42,8 @@ class Lanes(wiring.Component):
     """
 
     def __init__(self, make: Callable[[], wiring.Component], lanes: int, shared: tuple = ()):
-        if lanes < 1:
-            raise ValueError(f"lanes must be at least 1, not {lanes!r}")
+        if lanes < 1 or lanes & lanes - 1:
+            raise ValueError(f"lanes must be a power of two, not {lanes!r}")
         self.units   = [make() for _ in range(lanes)]
         self.latency = self.units[0].latency
         self.shared  = shared
@@ -109,12 +109,9 @@ class LaneEngine:
 
     def _beats(self, words: np.ndarray) -> np.ndarray:
         """One row per cycle, of the type that the engine wants."""
-        size = self.lanes * words.itemsize
         if words.size % self.lanes:
             raise ValueError(f"inputs must have a multiple of {self.lanes} words, "
                              f"not {words.size}")
-        if size > 8:
-            if size % 8:
-                raise ValueError(f"lanes must fill whole words of 64 bits, not {size} bytes")
-            return words.view(np.uint64).reshape(-1, size // 8)
-        return words.view(storage(8 * size))
+        size = self.lanes * words.itemsize
+        return words.view(np.uint64).reshape(-1, size // 8) if size > 8 else \
+            words.view(storage(8 * size))

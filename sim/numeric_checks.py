@@ -32,6 +32,10 @@ class Rows:
     classes: np.ndarray | None = None
 
 
+def _pipe(engine: LaneEngine, operands: dict) -> np.ndarray:
+    return engine.pipe(operands, ["y"])[0]
+
+
 @dataclass(frozen=True)
 class Check:
     """One circuit against its references.
@@ -49,8 +53,7 @@ class Check:
     lanes: int = 4
     shared: tuple[str, ...] = ()
     classes: list[str] = field(default_factory=list)
-    run: Callable[[LaneEngine, dict], np.ndarray] = \
-        lambda engine, operands: engine.pipe(operands, ["y"])[0]
+    run: Callable[[LaneEngine, dict], np.ndarray] = _pipe
 
 
 def products(quick: bool) -> Check:
