@@ -100,8 +100,6 @@ def _run(trainer, options, folder: Path, console: Console) -> None:
 def _train(options, argv: Sequence[str]) -> int:
     require("numba", "numba", "train")
     require("sklearn", "scikit-learn", "train")
-    from threadpoolctl import threadpool_limits
-
     from .train import Trainer
 
     config = TrainConfig(**{f.name: getattr(options, f.name) for f in fields(TrainConfig)})
@@ -110,12 +108,11 @@ def _train(options, argv: Sequence[str]) -> int:
     data = datasets.load(options.data)
     folder = output_folder(options.output)
     began = time.monotonic()
-    with threadpool_limits(1):  # one order of every sum: the same seed gives the same network
-        trainer = Trainer(data, config)
-        if options.resume:
-            trainer.resume(folder / "checkpoint.npz")
-        _run(trainer, options, folder, Console(stderr=True))
-        test = trainer.score(trainer.encoder.codes(data.x_test), data.y_test)
+    trainer = Trainer(data, config)
+    if options.resume:
+        trainer.resume(folder / "checkpoint.npz")
+    _run(trainer, options, folder, Console(stderr=True))
+    test = trainer.score(trainer.encoder.codes(data.x_test), data.y_test)
     network = trainer.model()
     note = "python -m hw.lutnet " + " ".join(argv)
     models.save(folder / "model.npz", network, note)

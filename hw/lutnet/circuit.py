@@ -34,20 +34,28 @@ class Table:
     pins: tuple[Wire | None, ...]
 
 
+def halves(table: int, inputs: int, index: int) -> tuple[int, int]:
+    """The table where input ``index`` is 0, and where it is 1."""
+    low = high = 0
+    mask = (1 << index) - 1
+    for place in range(1 << inputs - 1):
+        address = place & mask | (place & ~mask) << 1
+        low |= (table >> address & 1) << place
+        high |= (table >> (address | 1 << index) & 1) << place
+    return low, high
+
+
 def reduce_table(table: int, pins: list) -> tuple[int, list]:
     """The same function without the inputs that it does not depend on, or that are None (0)."""
     pins = list(pins)
-    index = 0
-    while index < len(pins):
-        step, size = 1 << index, 1 << len(pins)
-        low = high = 0
-        for place, address in enumerate(a for a in range(size) if not a & step):
-            low |= (table >> address & 1) << place
-            high |= (table >> (address | step) & 1) << place
-        if low == high or pins[index] is None:
-            table, pins = low, pins[:index] + pins[index + 1:]
-        else:
-            index += 1
+    for zero in (True, False):  # the constants first: they make others idle
+        index = 0
+        while index < len(pins):
+            low, high = halves(table, len(pins), index)
+            if pins[index] is None if zero else low == high:
+                table, pins = low, pins[:index] + pins[index + 1:]
+            else:
+                index += 1
     return table, pins
 
 
@@ -77,17 +85,6 @@ def _ice40(table: int, values: list[Value], out: Signal) -> Instance:
 
 
 _PRIMITIVES = {"xc7": _xc7, "ecp5": _ecp5, "ice40": _ice40}
-
-
-def halves(table: int, inputs: int, index: int) -> tuple[int, int]:
-    """The table where input ``index`` is 0, and where it is 1."""
-    low = high = 0
-    mask = (1 << index) - 1
-    for place in range(1 << inputs - 1):
-        address = place & mask | (place & ~mask) << 1
-        low |= (table >> address & 1) << place
-        high |= (table >> (address | 1 << index) & 1) << place
-    return low, high
 
 
 @cache

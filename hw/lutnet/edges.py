@@ -161,13 +161,17 @@ def _forms(values: np.ndarray) -> list[tuple[np.ndarray, ...]]:
     return sorted(forms, key=lambda form: sum(map(_cost, form)))
 
 
-def _shifts(forms: list[tuple[np.ndarray, ...]], residue: int, modulus: int) -> list[int]:
-    """Shifts d of the forms' first parts: ``sum(d) % modulus == residue``, cheapest together."""
+def _shifts(forms: list[tuple[np.ndarray, ...]], residue: int, modulus: int, *,
+            wide: bool = False) -> list[int]:
+    """Shifts d of the forms' first parts: ``sum(d) % modulus == residue``, cheapest together.
+
+    A shift makes a table at most one bit wider, or, if that is not enough, ``wide``, any number.
+    """
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
     for first, *_ in forms:
         span = int(first.max())
-        options = {d: _cost(first + d)
-                   for d in range(min((1 << span.bit_length() + 1) - span, modulus))}
+        most = modulus if wide else min((1 << span.bit_length() + 1) - span, modulus)
+        options = {d: _cost(first + d) for d in range(most)}
         after: dict[int, tuple[float, list[int]]] = {}
         for r, (cost, chosen) in best.items():
             for d, more in options.items():
@@ -176,7 +180,7 @@ def _shifts(forms: list[tuple[np.ndarray, ...]], residue: int, modulus: int) -> 
                     after[key] = (cost + more, [*chosen, d])
         best = after
     if residue not in best:
-        raise ModelError(f"the tables of a sum must span at least {modulus} values together")
+        return _shifts(forms, residue, modulus, wide=True)
     return best[residue][1]
 
 

@@ -2,7 +2,8 @@
 
 Each node of a one-layer network adds its bit to one sum. Without it the sums change, by a known
 amount for every training sample, and so does the cross-entropy of the softmax; the node with the
-smallest loss goes, one from every class at a time so that the sums stay comparable.
+smallest loss goes. What a node costs depends on the counters: with carry chains a class is cheapest
+with one wide node more than narrow ones, so nodes are taken out by kind, too.
 """
 
 from dataclasses import replace
@@ -45,14 +46,19 @@ def _losses(out, group, sums, y, tau):
     return losses
 
 
-def prune(model: Model, codes: np.ndarray, y: np.ndarray, count: int, tau: float) -> Model:
-    """``model`` without ``count`` nodes of each class, chosen on training samples.
+def prune(model: Model, codes: np.ndarray, y: np.ndarray, count: int, tau: float, *,
+          classes: list[int] | None = None, narrow: bool | None = None) -> Model:
+    """``model`` without ``count`` nodes of each of ``classes`` (all), chosen on training samples.
 
-    codes: (samples, features); y: labels; tau: as in training. One layer, a classifier.
+    codes: (samples, features); y: labels; tau: as in training; narrow: only nodes with an open pin,
+    or only those without; None for both. One layer, a classifier.
     """
     if len(model.layers) != 1 or model.classes < 2:
         raise ValueError("model must have one layer and at least two classes")
-    fewest = int(np.bincount(model.group, minlength=model.classes).min())
+    chosen = list(range(model.classes)) if classes is None else classes
+    open_pin = (model.layers[0].pins < 0).any(1)
+    kind = np.ones_like(open_pin) if narrow is None else open_pin == narrow
+    fewest = min(int((kind & (model.group == c)).sum()) for c in chosen)
     if count not in range(1, fewest):
         raise ValueError(f"count must be 1 to {fewest - 1}, not {count!r}")
     out, group = _outputs(model, codes), model.group.copy()
@@ -61,8 +67,8 @@ def prune(model: Model, codes: np.ndarray, y: np.ndarray, count: int, tau: float
     kernels.group_sums(out, group, sums)
     for _ in range(count):
         losses = _losses(out[alive], group[alive], sums, y, tau)
-        gone = [alive[group[alive] == c][losses[group[alive] == c].argmin()]
-                for c in range(model.classes)]
+        losses[~kind[alive]] = np.inf
+        gone = [alive[group[alive] == c][losses[group[alive] == c].argmin()] for c in chosen]
         for j in gone:
             sums[group[j]] -= out[j]
         alive = np.setdiff1d(alive, gone)

@@ -13,6 +13,7 @@ import ast
 from dataclasses import asdict
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from . import kernels, nodes, thermometer
 from .data import Dataset, split
@@ -256,6 +257,10 @@ class Trainer:
 
     def step(self) -> tuple[int, float, float, float]:
         """Train one epoch and return its row of ``progress``."""
+        with threadpool_limits(1):  # one order of every sum: the same seed gives the same network
+            return self._epoch()
+
+    def _epoch(self):
         config = self.config
         order = self.rng.permutation(self.rows)
         size = config.batch or min(256, max(len(order) // 40, 8))

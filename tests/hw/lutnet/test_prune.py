@@ -48,3 +48,13 @@ def test_wrong():
         prune(model, codes, np.arange(9) % 3, 99, 1.0)
     with pytest.raises(ValueError, match="^model must have one layer and at least two classes$"):
         prune(random_model(3, nodes=(12, 9)), codes, np.arange(9) % 3, 1, 1.0)
+
+
+def test_only_the_named_classes_and_kinds_shrink():
+    model = random_model(3, nodes=(40,), classes=3)
+    codes = random_codes(model, 60).astype(np.uint8)
+    small = prune(model, codes, np.arange(60) % 3, 1, 1.0, classes=[1], narrow=True)
+    before, after = (np.stack([np.bincount(m.group, (m.layers[0].pins < 0).any(1) == kind,
+                                           minlength=3) for kind in (False, True)])
+                     for m in (model, small))
+    assert (before - after).tolist() == [[0, 0, 0], [0, 1, 0]]

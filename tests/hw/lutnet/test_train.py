@@ -11,7 +11,8 @@ from hw.lutnet.settings import TrainConfig
 from hw.lutnet.train import Trainer
 from sim.golden import lutnet as golden
 
-QUICK = TrainConfig(nodes=(100,), epochs=20, candidates=32, seed=3)
+QUICK = TrainConfig(nodes=(100,), epochs=15, candidates=24, seed=3)
+SHORT = replace(QUICK, epochs=4, nodes=(40,))
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +33,16 @@ def _accuracy(trainer, data):
 
 #   options                                          at least
 LEARNS = [
-    ({},                                             0.83),
-    ({"family": "hybrid"},                           0.83),
-    ({"family": "bb"},                               0.83),
-    ({"inputs": 2},                                  0.75),
-    ({"inputs": 4, "encoder": "uniform"},            0.80),
-    ({"encoder": "bit"},                             0.80),
-    ({"nodes": (120, 60)},                           0.80),
-    ({"nodes": (120, 60), "deep_wiring": True},      0.80),
-    ({"shift": 1.0, "epochs": 25},                   0.55),
-    ({"degrees": 5.0, "zoom": 0.05, "narrow": 0.5},  0.80),
+    ({},                                             0.80),
+    ({"family": "hybrid"},                           0.80),
+    ({"family": "bb"},                               0.80),
+    ({"inputs": 2},                                  0.70),
+    ({"inputs": 4, "encoder": "uniform"},            0.75),
+    ({"encoder": "bit"},                             0.75),
+    ({"nodes": (60, 50)},                            0.65),
+    ({"nodes": (60, 50), "deep_wiring": True},       0.65),
+    ({"shift": 1.0},                                 0.45),
+    ({"degrees": 5.0, "zoom": 0.05, "narrow": 0.5},  0.75),
 ]
 
 
@@ -52,21 +53,21 @@ def test_learns_digits(digits, options, least):
 
 def test_learns_a_regression():
     data = datasets.load("diabetes")
-    config = replace(QUICK, nodes=(60,), levels=15, epochs=40, tau=8.0)
+    config = replace(QUICK, nodes=(60,), levels=15, epochs=30, tau=8.0)
     assert _accuracy(_train(data, config), data) > 0.2
 
 
 def test_same_seed_same_network(digits):
-    first, second = (_train(digits, QUICK).model() for _ in range(2))
+    first, second = (_train(digits, SHORT).model() for _ in range(2))
     np.testing.assert_array_equal(first.layers[0].pins, second.layers[0].pins)
     np.testing.assert_array_equal(first.layers[0].tables, second.layers[0].tables)
-    other = _train(digits, replace(QUICK, seed=4)).model()
+    other = _train(digits, replace(SHORT, seed=4)).model()
     assert (first.layers[0].tables != other.layers[0].tables).any()
 
 
-@pytest.mark.parametrize("options", [{}, {"family": "bb", "nodes": (80, 40)}, {"inputs": 3}])
+@pytest.mark.parametrize("options", [{}, {"family": "bb", "nodes": (50, 30)}, {"inputs": 3}])
 def test_model_computes_what_was_trained(digits, options, tmp_path):
-    trainer = _train(digits, replace(QUICK, epochs=3, narrow=0.5, **options))
+    trainer = _train(digits, replace(SHORT, narrow=0.5, **options))
     save(tmp_path / "model.npz", trainer.model())
     model = load(tmp_path / "model.npz")
     trace = golden.run(model, model.encoder.codes(digits.x_test))
@@ -75,34 +76,34 @@ def test_model_computes_what_was_trained(digits, options, tmp_path):
 
 
 def test_resumed_run_is_the_same_run(digits, tmp_path):
-    whole = _train(digits, QUICK)
-    part = Trainer(digits, QUICK)
-    for _ in range(3):
+    whole = _train(digits, SHORT)
+    part = Trainer(digits, SHORT)
+    for _ in range(2):
         part.step()
     part.save(tmp_path / "checkpoint.npz")
-    rest = Trainer(digits, QUICK)
+    rest = Trainer(digits, SHORT)
     rest.resume(tmp_path / "checkpoint.npz")
-    while rest.epoch < QUICK.epochs:
+    while rest.epoch < SHORT.epochs:
         rest.step()
     np.testing.assert_array_equal(rest.model().layers[0].tables, whole.model().layers[0].tables)
     assert rest.progress == whole.progress
-    other = Trainer(digits, replace(QUICK, seed=9))
+    other = Trainer(digits, replace(SHORT, seed=9))
     with pytest.raises(ValueError, match="^the checkpoint must be of the same configuration"):
         other.resume(tmp_path / "checkpoint.npz")
 
 
 def test_validation_part_is_not_trained_on(digits):
-    trainer = Trainer(digits, QUICK)
+    trainer = Trainer(digits, SHORT)
     assert len(trainer.held) == round(len(digits.x_train) / 6)
     assert not set(trainer.held) & set(trainer.rows)
     assert len(trainer.held) + len(trainer.rows) == len(digits.x_train)
 
 
 def test_narrow_nodes_leave_their_last_pin_open(digits):
-    model = _train(digits, replace(QUICK, epochs=2, narrow=0.5)).model()
+    model = _train(digits, replace(SHORT, epochs=2, narrow=0.5)).model()
     open_pins = (model.layers[0].pins == -1)
-    assert open_pins.sum(0).tolist() == [0, 0, 0, 0, 0, 50]
-    assert [open_pins[model.group == c].sum() for c in range(10)] == [5] * 10
+    assert open_pins.sum(0).tolist() == [0, 0, 0, 0, 0, 20]
+    assert [open_pins[model.group == c].sum() for c in range(10)] == [2] * 10
 
 
 def test_gradient_of_a_whole_network():
