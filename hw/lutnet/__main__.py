@@ -127,22 +127,25 @@ def _train(options, argv: Sequence[str]) -> int:
     return 0
 
 
-def measure(path: Path, data, fabric: str, row: dict) -> dict:
-    """Accuracy of a model file on the whole test set of ``data``, its LUTs on ``fabric``."""
+def measure(row: dict, data) -> dict:
+    """Accuracy of a row's model on the whole test set of ``data``, and its LUTs."""
     from sim.golden import lutnet as golden  # the edge may reach across
 
     from .report import figures
 
-    network = models.load(path)
+    network = models.load(MODELS / row["file"])
+    options = dict(row.get("options", {}))
+    if "registers" in options:
+        options["registers"] = tuple(options["registers"])
     codes = network.encoder.codes(data.x_test)
     right = sum(int((golden.run(network, codes[i:i + 2000]).result
                      == data.y_test[i:i + 2000]).sum()) for i in range(0, len(codes), 2000))
-    counted = figures(network, NetworkConfig(fabric=fabric))
+    counted = figures(network, NetworkConfig(fabric=row["fabric"], **options))
     return {
-        "goal": row.get("goal", ""), "model": path.name, "data": data.name,
+        "goal": row["goal"], "model": row["file"], "data": data.name,
         "accuracy": right / len(codes), "n": len(codes), "lut_core": counted.lut_core,
         "lut_encoder": counted.lut_encoder, "lut_total": counted.lut_total,
-        "carry": counted.carry, "ff": counted.ff, "fabric": fabric,
+        "carry": counted.carry, "ff": counted.ff, "fabric": row["fabric"],
         "latency_cycles": counted.latency, "tool": counted.tool,
     }
 
@@ -161,7 +164,7 @@ def _table(options) -> int:
         if row["data"] not in known:
             print(f"skipped {row['file']}: --data must name {row['data']}", file=sys.stderr)
             continue
-        line = measure(MODELS / row["file"], known[row["data"]], row["fabric"], row)
+        line = measure(row, known[row["data"]])
         print(json.dumps(line), flush=True)
         if row["data"] == "mnist" and row["fabric"] == "xc7":
             total = row["convention"] == "total"
