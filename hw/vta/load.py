@@ -118,8 +118,8 @@ class Loader(wiring.Component):
     Timing
     ------
     One beat per cycle, or the padding of one cycle: as many elements of it as a beat has, at least
-    one. No cycle is lost from row to row, one from instruction to instruction. The first beat is
-    asked for 9 cycles after an instruction was accepted.
+    one. No cycle is lost from row to row, one from instruction to instruction. The first burst is
+    asked for 12 cycles after an instruction was accepted.
     """
 
     def __init__(self, config: VtaConfig, memories: tuple[Memory, ...], *, cookie: int):

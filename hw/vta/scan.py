@@ -31,7 +31,7 @@ class UopScan(wiring.Component):
 
     Timing
     ------
-    ``done`` comes 8 cycles after ``start``, or as many more as there are rows beyond 3.
+    ``done`` comes 8 cycles after ``start``, or as many more as there are rows beyond 4.
     """
 
     def __init__(self, config: VtaConfig):

@@ -67,7 +67,7 @@ class StoreUnit(wiring.Component):
     Timing
     ------
     One beat per cycle, with elements in sequence; with ``sram_skip`` an element per cycle at most.
-    The first burst is announced 12 cycles after the instruction was taken.
+    The first burst is announced 11 cycles after the instruction was taken.
     """
 
     def __init__(self, config: VtaConfig):
