@@ -34,6 +34,12 @@ class Table:
     pins: tuple[Wire | None, ...]
 
 
+@cache
+def _lows(inputs: int, index: int) -> int:
+    """Addresses where input ``index`` is 0, as a table."""
+    return sum(1 << a for a in range(1 << inputs) if not a >> index & 1)
+
+
 def halves(table: int, inputs: int, index: int) -> tuple[int, int]:
     """The table where input ``index`` is 0, and where it is 1."""
     low = high = 0
@@ -51,9 +57,10 @@ def reduce_table(table: int, pins: list) -> tuple[int, list]:
     for zero in (True, False):  # the constants first: they make others idle
         index = 0
         while index < len(pins):
-            low, high = halves(table, len(pins), index)
-            if pins[index] is None if zero else low == high:
-                table, pins = low, pins[:index] + pins[index + 1:]
+            if pins[index] is None if zero else \
+                    not (table ^ table >> (1 << index)) & _lows(len(pins), index):
+                table = halves(table, len(pins), index)[0]
+                pins = pins[:index] + pins[index + 1:]
             else:
                 index += 1
     return table, pins
