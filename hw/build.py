@@ -23,6 +23,7 @@ from rich.table import Table
 from hw.arith.fma import FusedMultiplyAdd
 from hw.arith.multiply import FloatMultiply
 from hw.formats import format_named
+from hw.lutnet.design import LutnetConfig, lutnet, lutnet_facts
 from hw.options import Parser, add_options, command, from_options, option, output_folder
 from hw.pnr import place_and_route
 from hw.synth import TARGETS, synthesise
@@ -77,6 +78,7 @@ DESIGNS = {
     "multiply": Design("floating-point multiplier", FloatConfig,
                        lambda c: FloatMultiply(format_named(c.operand), format_named(c.sum)),
                        _latency),
+    "lutnet":   Design("network of look-up tables", LutnetConfig, lutnet, lutnet_facts),
     "fma":      Design("fused multiply-add", FloatConfig,
                        lambda c: FusedMultiplyAdd(format_named(c.operand), format_named(c.sum)),
                        _latency),

@@ -19,7 +19,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FloatFormat:
-    """``(-1)**sign * 1.fraction * 2**(exponent - bias)``; exponent field 0 holds zero and subnormals.
+    """``(-1)**sign * 1.fraction * 2**(exponent - bias)``; exponent 0 has zero and subnormals.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from hw.systolic.sequence import COUNT_WIDTH
 from hw.systolic.timing import OsGemm, WsGemm, os_cycles, ws_cycles
 from sim.verilated import Engine
 
-__all__ = ["Gemm", "Run", "ArrayDriver", "predicted_cycles"]
+__all__ = ["Gemm", "Run", "ArrayDriver", "beats", "predicted_cycles"]
 
 COUNT_MAX = (1 << COUNT_WIDTH) - 1
 
@@ -99,6 +99,19 @@ class ArrayDriver:
         first = min(cycles[0] for name, cycles in run.cycles.items() if name != "o")
         return Run(results, int(run.cycles["o"][-1] - first + 1), formula,
                    sum(gemm.macs for gemm in gemms), self.config.rows * self.config.cols)
+
+
+def beats(config: ArrayConfig, gemms: Sequence[Gemm],
+          results: Sequence[np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Rows of the input streams for queued ``gemms``, and of ``o`` for their ``results``.
+
+    For products that fill their tiles: m and n are multiples of what a tile takes.
+    """
+    plans = [_PLANS[config.dataflow](config, gemm) for gemm in gemms]
+    inputs = {name: np.concatenate([plan.inputs[name] for plan in plans])
+              for name in plans[0].inputs}
+    return inputs, np.concatenate([_words(plan.rows(result))
+                                   for plan, result in zip(plans, results)])
 
 
 def predicted_cycles(config: ArrayConfig, m: int, k: int, n: int, count: int = 1) -> int:
@@ -199,6 +212,12 @@ class _WeightStationary:
             at += mb * nb
         return out[:, :self._n]
 
+    def rows(self, matrix: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`matrix`."""
+        return np.concatenate([
+            matrix[m:m + mb].reshape(mb, -1, self._cols)[:, n:n + nb].transpose(1, 0, 2)
+            .reshape(-1, self._cols) for m, mb, n, nb in self._blocks])
+
     @staticmethod
     def cycles(config: ArrayConfig, commands) -> int:
         return ws_cycles(config, commands)
@@ -242,6 +261,11 @@ class _OutputStationary:
         tiles = beats.reshape(self._nt, self._mt, self._rows, self._cols)
         return tiles.transpose(1, 2, 0, 3).reshape(
             self._mt * self._rows, self._nt * self._cols)[:self._m, :self._n]
+
+    def rows(self, matrix: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`matrix`."""
+        tiles = matrix.reshape(self._mt, self._rows, self._nt, self._cols)
+        return tiles.transpose(2, 0, 1, 3).reshape(-1, self._cols)
 
     @classmethod
     def predicted(cls, config: ArrayConfig, m: int, k: int, n: int, count: int) -> int:
