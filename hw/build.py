@@ -30,6 +30,7 @@ from hw.synth import TARGETS, synthesise
 from hw.systolic import timing
 from hw.systolic.array import systolic_array
 from hw.systolic.config import ArrayConfig
+from hw.tools import ToolError
 from hw.verilog import to_verilog
 
 __all__ = ["DESIGNS", "Design", "build", "manifest"]
@@ -144,8 +145,14 @@ def _figures(console: Console, name: str, text: str, options: argparse.Namespace
     figures: dict[str, Any] = {}
     table = Table("target", "LUT", "FF", "BRAM", "DSP", "carry", "LUT RAM", "MHz", title=name)
     for target, family in TARGETS.items():
-        with console.status(f"synthesis for {family.title}"):
-            report = synthesise(text, name, target)
+        try:
+            with console.status(f"synthesis for {family.title}"):
+                report = synthesise(text, name, target)
+        except ToolError as error:  # one family's failure is no reason to lose the others' figures
+            figures[target] = {"error": str(error)}
+            table.add_row(family.title, "failed", *["-"] * 6)
+            console.print(f"{family.title}: {error}")
+            continue
         figures[target] = {key: getattr(report, key) for key in (
             "lut", "ff", "bram", "dsp", "carry", "lutram", "tool")}
         clock = "-"
