@@ -124,7 +124,9 @@ def _array(**fields):
     @cache
     def products():
         rng = np.random.default_rng(1)
-        sizes = [(5, 7, 6), (16, 2, 3), (1, 1, 1), (4, 9, 8), (9, 3, 2)]
+        # Odd sizes; full accumulators; each count of a command beyond eight bits.
+        sizes = [(5, 7, 6), (16, 3, 3), (1, 1, 1), (4, 9, 8), (9, 3, 2),
+                 (700, 2, 3), (2, 2, 900), (2, 700, 2), (60, 1, 60)]
         made = [random_gemm(config, *size, rng, bias=has_bias and bool(n & 1), relu=bool(n & 2))
                 for n, size in enumerate(sizes)]
         return made, [golden(config, product) for product in made]
@@ -132,8 +134,9 @@ def _array(**fields):
     def check(engine: Engine) -> bool:
         made, wanted = products()
         driver = ArrayDriver(config, engine=engine)
-        for stall in (0.0, 0.4):
-            run = driver.run(made, stall=stall, seed=1, timeout=20_000)
+        # No pauses; all pause; a taker so slow that the results' room runs out.
+        for stall in (0.0, 0.4, {"o": 0.9}):
+            run = driver.run(made, stall=stall, seed=1, timeout=60_000)
             if not all(map(np.array_equal, run.results, wanted)):
                 return False
             if not stall and run.cycles != run.formula_cycles:
@@ -150,7 +153,7 @@ def _array(**fields):
             engine.reset()
             if engine.get("error"):
                 return False
-        again = driver.run(made[:2], timeout=20_000)
+        again = driver.run(made[:2], timeout=60_000)
         return all(map(np.array_equal, again.results, wanted)) \
             and again.cycles == again.formula_cycles
     return lambda: systolic_array(config), check
