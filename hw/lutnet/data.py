@@ -123,8 +123,23 @@ def _halves(name: str, x: np.ndarray, y: np.ndarray, image=None) -> Dataset:
     return Dataset(name, x[train], y[train], x[test], y[test], image)
 
 
+def _openml(name: str) -> Dataset:
+    """OpenML's set ``name`` through scikit-learn; of MNIST, the last 10,000 are the test part."""
+    import sklearn.datasets  # only who asks for its data needs it
+
+    try:
+        x, y = sklearn.datasets.fetch_openml(name, version=1, return_X_y=True, as_frame=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"openml:{name} could not be fetched: {error}") from None
+    y = np.unique(y, return_inverse=True)[1].astype(np.int64)
+    if name == "mnist_784":
+        x = x.astype(np.uint8)
+        return Dataset(name, x[:60_000], y[:60_000], x[60_000:], y[60_000:], (28, 28))
+    return _halves(name, x, y)
+
+
 def load(source: str) -> Dataset:
-    """``digits`` or ``diabetes`` (scikit-learn's), a folder of four IDX files, or an ``.npz``."""
+    """``digits`` or ``diabetes`` (scikit-learn's), ``openml:NAME``, a folder of IDX files, ``.npz``."""
     if source in ("digits", "diabetes"):
         import sklearn.datasets  # only who asks for its data needs it
 
@@ -133,6 +148,8 @@ def load(source: str) -> Dataset:
             return _halves(source, bunch.data.astype(np.uint8), bunch.target.astype(np.int64),
                            (8, 8))
         return _halves(source, bunch.data, bunch.target.astype(np.float64))
+    if source.startswith("openml:"):
+        return _openml(source.removeprefix("openml:"))
     path = Path(source)
     if path.is_dir():
         return _folder(path)
