@@ -139,7 +139,7 @@ def _openml(name: str) -> Dataset:
 
 
 def load(source: str) -> Dataset:
-    """``digits`` or ``diabetes`` (scikit-learn's), ``openml:NAME``, a folder of IDX files, ``.npz``."""
+    """``digits``, ``diabetes`` (scikit-learn), ``openml:NAME``, a folder of IDX files, ``.npz``."""
     if source in ("digits", "diabetes"):
         import sklearn.datasets  # only who asks for its data needs it
 
