@@ -4,7 +4,7 @@ import numpy as np
 
 from hw.formats import INT8, IntFormat
 
-__all__ = ["requantise", "scale_to_fixed"]
+__all__ = ["requantise"]
 
 
 def requantise(acc: np.ndarray, bias, multiplier, shift, zero_point=0, low=None, high=None,
@@ -37,22 +37,3 @@ def requantise(acc: np.ndarray, bias, multiplier, shift, zero_point=0, low=None,
     low = result.min if low is None else low
     high = result.max if high is None else high
     return np.minimum(np.maximum(value, low), high)
-
-
-def scale_to_fixed(scale, multiplier_bits: int = 16, shift_max: int = 47):
-    """``(multiplier, shift)``, integers, whose ``multiplier / 2**shift`` is nearest to ``scale``.
-
-    ``scale``: positive, any shape. The multiplier has its top bit set unless ``scale`` is too small
-    for ``shift_max``. Too large a scale, ``2**multiplier_bits`` or more, is a :exc:`ValueError`.
-    """
-    scale = np.asarray(scale, np.float64)
-    if not (np.isfinite(scale) & (scale > 0)).all():
-        raise ValueError("scale must be positive and finite")
-    shift = np.minimum(multiplier_bits - np.frexp(scale)[1], shift_max)
-    multiplier = np.rint(np.ldexp(scale, shift))
-    carried = multiplier == 2.0 ** multiplier_bits
-    shift = shift - carried
-    multiplier = np.where(carried, multiplier / 2, multiplier)
-    if (shift < 0).any():
-        raise ValueError(f"scale must be below {2**multiplier_bits - 0.5}, not {scale.max()!r}")
-    return multiplier.astype(np.int64), shift.astype(np.int64)

@@ -6,7 +6,7 @@ import pytest
 
 from hw.arith.requantise import Requantise
 from hw.formats import INT8, INT32, IntFormat
-from sim.golden.arith.requantise import requantise, scale_to_fixed
+from sim.golden.arith.requantise import requantise
 from sim.verilated import Engine
 
 UINT8 = IntFormat("uint8", 8, signed=False)
@@ -132,20 +132,6 @@ def test_latency():
         engine.set("multiplier", 1)
         y = engine.pipe({"acc": acc}, ["y"])["y"]
     assert np.flatnonzero(y).tolist() == [10 + dut.latency]
-
-
-def test_scale_to_fixed():
-    scale = np.random.default_rng(5).uniform(1e-6, 2.0, 1000)
-    multiplier, shift = scale_to_fixed(scale)
-    assert (multiplier >> 15 == 1).all()
-    assert (abs(multiplier / 2.0**shift / scale - 1) <= 2.0**-16).all()
-    assert [x.tolist() for x in scale_to_fixed([1.0, 1 - 2**-20, 2**-60])] == [
-        [32768, 32768, 0], [15, 15, 47]]
-    for wrong in (0.0, -1.0, np.inf, np.nan):
-        with pytest.raises(ValueError, match="^scale must be positive and finite$"):
-            scale_to_fixed(wrong)
-    with pytest.raises(ValueError, match="^scale must be below 65535.5"):
-        scale_to_fixed(65536.0)
 
 
 @pytest.mark.parametrize("parameters, message", [
