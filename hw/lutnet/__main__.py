@@ -1,8 +1,10 @@
 """LUT networks: ``python -m hw.lutnet train --data digits --nodes 300 -o build/lutnet``.
 
-``train`` learns a network and writes DIR/model.npz; ``table`` measures the committed networks
-again: accuracy on the whole test set and LUTs by synthesis, a JSON line each. ``edges`` builds a
-network of edge tables in KANELE's form and compares its RTL and its netlist with the golden model.
+``train`` learns a network and writes DIR/model.npz; ``sweep`` searches for the best ones, on
+several processes or machines, and goes on where it stopped; ``table`` measures the committed
+networks again: accuracy on the whole test set and LUTs by synthesis, a JSON line each. ``edges``
+builds a network of edge tables in KANELE's form and compares its RTL and its netlist with the
+golden model.
 """
 
 import json
@@ -56,13 +58,21 @@ def _nodes(text: str) -> tuple[int, ...]:
 
 
 def _train_options(parser) -> None:
-    parser.add_argument("--data", default="digits",
-                        help="digits, diabetes, a folder of IDX files or an .npz (default: digits)")
+    _data_option(parser)
     parser.add_argument("-o", "--output", default="build/lutnet", metavar="DIR",
                         help="folder of model.npz (default: build/lutnet)")
     parser.add_argument("--checkpoint", type=int, default=0, metavar="N",
                         help="write DIR/checkpoint.npz every N epochs (default: never)")
     parser.add_argument("--resume", action="store_true", help="continue from DIR/checkpoint.npz")
+    _config_options(parser)
+
+
+def _data_option(parser) -> None:
+    parser.add_argument("--data", default="digits",
+                        help="digits, diabetes, a folder of IDX files or an .npz (default: digits)")
+
+
+def _config_options(parser) -> None:
     group = parser.add_argument_group("training")
     for field in fields(TrainConfig):
         default, name = field.default, f"--{field.name.replace('_', '-')}"
@@ -74,6 +84,65 @@ def _train_options(parser) -> None:
                                type=_nodes if isinstance(default, tuple) else type(default),
                                metavar=field.name.upper(),
                                help=f"{_HELP[field.name]} (default: {shown})")
+
+
+def _sweep_options(parser) -> None:
+    _data_option(parser)
+    parser.add_argument("--search", action="append", nargs="+", default=[], metavar="WORD",
+                        help="a parameter of training or hardware and its choices, as in --search "
+                        "nodes 100 300, or its range, as in --search tau 1:8:log; may be given "
+                        "several times")
+    parser.add_argument("--trials", type=int, default=20,
+                        help="points that the study shall have in the end (default: 20)")
+    parser.add_argument("--processes", type=int, default=1,
+                        help="points at a time on this machine (default: 1)")
+    parser.add_argument("--dask", default="", metavar="ADDRESS",
+                        help="evaluate on the cluster of this scheduler, as tcp://host:8786")
+    parser.add_argument("--fabric", default="xc7", help="xc7, ecp5 or ice40 (default: xc7)")
+    parser.add_argument("--cost", default="lut_total", choices=("lut_total", "lut_core"),
+                        help="what is to be small (default: lut_total)")
+    parser.add_argument("-o", "--output", default="build/sweep", metavar="DIR",
+                        help="folder of journal.log, sweep.json and the models; shared by all who "
+                        "work on the study (default: build/sweep)")
+    _config_options(parser)
+
+
+def _sweep(options) -> int:
+    for module, package, extra in (("optuna", "optuna", "sweep"), ("numba", "numba", "train"),
+                                   ("pyosys", "pyosys", "synth")):
+        require(module, package, extra)
+    if options.dask:
+        require("distributed", "distributed", "cluster")
+    from . import sweep as sweeps
+
+    for name, top in (("trials", 1_000_000), ("processes", 1024)):
+        if getattr(options, name) not in range(1, top + 1):
+            raise ValueError(f"{name} must be 1 to {top}, not {getattr(options, name)}")
+    space = sweeps.Space(options.search)
+    train = TrainConfig(**{f.name: getattr(options, f.name) for f in fields(TrainConfig)})
+    folder, console = output_folder(options.output), Console(stderr=True)
+    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/"
+               "{task.total:.0f}"), TimeRemainingColumn()]
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("points", total=options.trials)
+
+        def report(number, measures):
+            bar.advance(task)
+            console.print(f"point {number}: validation {measures['score']:.4f}, core "
+                          f"{measures['lut_core']}, encoder {measures['lut_encoder']}, total "
+                          f"{measures['lut_total']} LUT")
+
+        study = sweeps.sweep(options.data, train, NetworkConfig(fabric=options.fabric), space,
+                             trials=options.trials, folder=folder, processes=options.processes,
+                             dask=options.dask, seed=options.seed, cost=options.cost,
+                             report=report)
+    rows = sweeps.front(study, space)
+    (folder / "sweep.json").write_text(json.dumps(rows, indent=2) + "\n")
+    failed = [t.user_attrs["error"] for t in study.trials if "error" in t.user_attrs]
+    print(json.dumps({"points": len(study.trials), "failed": len(failed),
+                      "why": sorted(set(failed))[:3], "front": rows,
+                      "journal": str(folder / "journal.log")}))
+    return 0
 
 
 def _run(trainer, options, folder: Path, console: Console) -> None:
@@ -213,6 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m hw.lutnet", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     _train_options(commands.add_parser("train", help="learn a network"))
+    _sweep_options(commands.add_parser("sweep", help="search for the best networks"))
     table = commands.add_parser("table", help="measure the committed networks again")
     table.add_argument("--data", action="append", default=[], metavar="DATA",
                        help="folder or file of a data set that the networks were trained on; "
@@ -226,14 +296,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     edges.add_argument("--seed", type=int, default=0, help="of the codes (default: 0)")
     options = parser.parse_args(argv)
     if options.command is None:
-        parser.error("a command is needed: train, table or edges")
+        parser.error("a command is needed: train, sweep, table or edges")
     if options.command == "edges":
         if options.samples not in range(1, 10 ** 7 + 1):
             raise ValueError(f"samples must be 1 to 10000000, not {options.samples}")
         line = measure_edges(Path(options.folder), options.samples, options.seed)
         print(json.dumps(line))
         return 0 if line["rtl_equal"] and line["netlist_equal"] else 1
-    return _train(options, argv) if options.command == "train" else _table(options)
+    if options.command == "train":
+        return _train(options, argv)
+    return _sweep(options) if options.command == "sweep" else _table(options)
 
 
 if __name__ == "__main__":
