@@ -207,6 +207,10 @@ class Program:
         """The end of the run."""
         return self._emit(Opcode.FINISH, pop, push)
 
+    def insn(self, opcode: Opcode, *, pop: str = "", push: str = "", **fields: int) -> int:
+        """Any instruction, by the names of its fields; those left out are 0."""
+        return self._emit(opcode, pop, push, **fields)
+
     def note(self, text: str):
         """A comment in the listing, in front of the next instruction."""
         self._notes.setdefault(len(self.words), []).append(text)

@@ -8,6 +8,7 @@ from hw.vta.config import PRESETS, VtaConfig, preset
 from hw.vta.isa import AluOp, Fault, Isa, Memory, Opcode
 from hw.vta.registers import COUNTERS, IDENTITY, register_map
 from sim.golden.vta import Machine, simulate
+from sim.vta_faults import wrong_programs
 from sim.vta_fuzz import fuzz_program
 from sim.vta_rtl import VtaRtl
 
@@ -82,58 +83,9 @@ def test_random_programs_of_every_configuration(name):
 
 # Errors -----------------------------------------------------------------------------------------
 
-def insn(opcode, **fields):
-    return ISA.encode(opcode, **fields)
-
-
-LOAD = dict(memory_type=Memory.INP, y_size=1, x_size=1)
-STORE = dict(memory_type=Memory.OUT, y_size=1, x_size=1)
-ONE = dict(uop_end=1, iter_out=1, iter_in=1)
-DONE = insn(Opcode.FINISH)
 DEPTH = {name: CONFIG.depth(name) for name in ("uop", "inp", "wgt", "acc")}
-
-ERRORS = {  # words, how it ends, which instruction is to blame
-    "no finish":    ([insn(Opcode.LOAD, **LOAD)], Fault.NO_FINISH, None),
-    "opcode":       ([DONE, 7], Fault.ILLEGAL_OPCODE, 1),
-    "token":        ([insn(Opcode.LOAD, **LOAD, push_prev=1), DONE], Fault.ILLEGAL_TOKEN, 0),
-    "memory":       ([insn(Opcode.LOAD, **LOAD | {"memory_type": 6}), DONE],
-                     Fault.ILLEGAL_MEMORY, 0),
-    "store type":   ([insn(Opcode.STORE, **STORE | {"memory_type": Memory.ACC}), DONE],
-                     Fault.ILLEGAL_MEMORY, 0),
-    "inp range":    ([insn(Opcode.LOAD, **LOAD, sram_base=DEPTH["inp"]), DONE],
-                     Fault.INP_RANGE, 0),
-    "pads count":   ([insn(Opcode.LOAD, **LOAD, sram_base=DEPTH["inp"] - 2, x_pad_1=2), DONE],
-                     Fault.INP_RANGE, 0),
-    "product":      ([insn(Opcode.LOAD, memory_type=Memory.WGT, y_size=65535, x_size=65535),
-                      DONE], Fault.WGT_RANGE, 0),
-    "uop range":    ([insn(Opcode.GEMM, uop_bgn=DEPTH["uop"] - 1, uop_end=DEPTH["uop"] + 1,
-                           iter_out=1, iter_in=1), DONE], Fault.UOP_RANGE, 0),
-    "dst range":    ([insn(Opcode.GEMM, uop_end=1, iter_out=3, iter_in=1,
-                           dst_factor_out=DEPTH["acc"] // 2), DONE], Fault.ACC_RANGE, 0),
-    "src range":    ([insn(Opcode.GEMM, uop_end=1, iter_out=1, iter_in=3,
-                           src_factor_in=DEPTH["inp"] // 2), DONE], Fault.INP_RANGE, 0),
-    "wgt range":    ([insn(Opcode.GEMM, uop_end=1, iter_out=1, iter_in=3,
-                           wgt_factor_in=DEPTH["wgt"] // 2), DONE], Fault.WGT_RANGE, 0),
-    "alu range":    ([insn(Opcode.ALU, uop_end=1, iter_out=1, iter_in=3,
-                           src_factor_in=DEPTH["acc"] // 2), DONE], Fault.ACC_RANGE, 0),
-    "bias range":   ([insn(Opcode.ALU, uop_end=1, iter_out=1, iter_in=2, alu_opcode=AluOp.RQT,
-                           src_factor_in=DEPTH["acc"] - 1, bias=1), DONE], Fault.ACC_RANGE, 0),
-    "store range":  ([insn(Opcode.STORE, **STORE, sram_base=DEPTH["acc"]), DONE],
-                     Fault.ACC_RANGE, 0),
-    "skip range":   ([insn(Opcode.STORE, memory_type=Memory.OUT, y_size=2, x_size=3,
-                           sram_base=DEPTH["acc"] - 30, sram_skip=5), DONE], Fault.ACC_RANGE, 0),
-    "no such dram": ([insn(Opcode.LOAD, **LOAD, dram_base=1 << 20), DONE], Fault.BUS_ERROR, 0),
-    "beyond 4 GiB": ([insn(Opcode.LOAD, **LOAD, dram_base=0xffff_ffff), DONE],
-                     Fault.BUS_ERROR, 0),
-    "store there":  ([insn(Opcode.STORE, **STORE, dram_base=1 << 20), DONE], Fault.BUS_ERROR, 0),
-    "no token":     ([DONE, insn(Opcode.LOAD, **LOAD, pop_next=1)], Fault.DEADLOCK, 1),
-    "first waits":  ([insn(Opcode.STORE, **STORE, pop_prev=1), insn(Opcode.FINISH, pop_next=1)],
-                     Fault.DEADLOCK, 0),
-    "first error":  ([insn(Opcode.ALU, **ONE), insn(Opcode.LOAD, memory_type=Memory.ACC, x_size=1,
-                           y_size=1, sram_base=DEPTH["acc"]),
-                      insn(Opcode.GEMM, uop_end=1, iter_out=1, iter_in=3,
-                           wgt_factor_in=DEPTH["wgt"] // 2), DONE], Fault.ACC_RANGE, 1),
-}
+DONE = ISA.encode(Opcode.FINISH)
+ERRORS = wrong_programs(CONFIG)
 
 
 @pytest.mark.parametrize("name", ERRORS)
@@ -176,7 +128,7 @@ def test_after_an_error_nothing_starts_until_reset(core):
 
 def test_what_was_stored_stays_stored(core):
     program, expected = saturated(core)
-    program.words[-1:] = [insn(Opcode.GEMM, pop_next=1, uop_end=1, iter_out=1, iter_in=3,
+    program.words[-1:] = [ISA.encode(Opcode.GEMM, pop_next=1, uop_end=1, iter_out=1, iter_in=3,
                                wgt_factor_in=DEPTH["wgt"] // 2)]
     image = np.frombuffer(bytes(program.image()), np.uint8).copy()
     result = core.run(image, program.insn_addr, program.insn_count)
