@@ -138,8 +138,8 @@ def _is_logic(cells: dict, mutation: Mutation) -> bool:
                    for prefix, port in _SPARED)
 
 
-def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
-            name: str = "top") -> tuple[Path, tuple[Mutation, ...]]:
+def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *, name: str = "top",
+            within: tuple[str, ...] = ()) -> tuple[Path, tuple[Mutation, ...]]:
     """Folder with ``mutants.v`` and ``mutants.il``, and what mutation each value of ``mutsel`` is.
 
     Parameters
@@ -151,6 +151,8 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
         How many to make, at least 1; a small design may not have that many places.
     seed : :class:`int`
         The same seed picks the same ones.
+    within : tuple of :class:`str`
+        Parts of paths: only cells that come from lines of these files are injured. All, if empty.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n!r}")
@@ -161,6 +163,9 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
     width = n.bit_length()
     prepare = [*(f"{reader} {file}" for file in files), f"hierarchy -check -top {name}",
                "proc", "flatten", "opt_clean"]
+
+    places = " ".join(f"a:src=*{part}*" for part in within) or "t:*"
+    places += " %u" * (len(within) - 1)
 
     def make(folder):
         for file, text in files.items():
@@ -173,7 +178,7 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
         wanted = n * _SPARE + 10
         bits = sum(len(pins) for cell in cells.values() for pins in cell["connections"].values())
         run_yosys(folder, [*prepare, f"mutate -list {wanted if wanted < bits else 10 ** 9} "
-                                     f"-seed {seed} -o candidates.ys t:* t:$meminit* %d"],
+                                     f"-seed {seed} -o candidates.ys {places} t:$meminit* %d"],
                   script="list.ys")
         chosen = [line for line in (folder / "candidates.ys").read_text().splitlines()
                   if _is_logic(cells, _parse(line, 0))]
@@ -189,7 +194,7 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
                            "write_verilog -noattr mutants.v"], script="mutate.ys")
 
     folder = cached_dir("mutants", sorted(files.items()), name, n, seed, prepare, _SPARED, _SPARE,
-                        yosys_version(), make=make)
+                        yosys_version(), *within, make=make)
     lines = (folder / "mutations.ys").read_text().splitlines()
     return folder, tuple(_parse(line, index) for index, line in enumerate(lines, start=1))
 
@@ -197,9 +202,9 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *,
 class MutantEngine(Engine):
     """A simulator of all mutants; the one selected stays so over :meth:`restart`."""
 
-    def __init__(self, verilog: str, name: str):
+    def __init__(self, verilog: str, name: str, extra: str | None = None):
         self.selected = 0
-        super().__init__(verilog, name)
+        super().__init__(verilog, name, extra=extra)
 
     def restart(self) -> None:
         super().restart()
@@ -214,8 +219,8 @@ class MutantEngine(Engine):
 # Running the test on them -----------------------------------------------------------------------
 
 def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n: int = 200,
-              seed: int = 1, *, name: str = "top", steps: int = 16,
-              timeout: int = 120) -> Outcome:
+              seed: int = 1, *, name: str = "top", steps: int = 16, timeout: int = 120,
+              within: tuple[str, ...] = (), extra: str | None = None) -> Outcome:
     """Run ``check`` on ``n`` mutants of ``design``, and prove of survivors what can be proved.
 
     Parameters
@@ -224,9 +229,12 @@ def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n
         Drives a fresh engine (powered up, inputs 0) and says whether all results were right. A
         broken stream rule and an :exc:`AssertionError` count as wrong ones, too.
     steps, timeout : :class:`int`
-        A proof looks at most this many cycles ahead, and takes at most this many seconds.
+        A proof looks at most this many cycles ahead, and takes at most this many seconds; with a
+        timeout of 0 none is tried.
+    within : see :func:`mutants`
+    extra : see :class:`sim.verilated.Engine`
     """
-    folder, mutations = mutants(design, n, seed, name=name)
+    folder, mutations = mutants(design, n, seed, name=name, within=within)
 
     def passes(index):
         engine.select(index)
@@ -235,7 +243,7 @@ def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n
         except (StreamError, AssertionError):
             return False
 
-    with MutantEngine((folder / "mutants.v").read_text(), name) as engine:
+    with MutantEngine((folder / "mutants.v").read_text(), name, extra) as engine:
         if not passes(0):
             raise ValueError(f"check must pass on {name} itself, which it does not")
         alive = [mutation for mutation in mutations if passes(mutation.index)]
@@ -270,6 +278,9 @@ def _prove(folder: Path, index: int, name: str, steps: int, timeout: int) -> tup
         "opt -full -share_all",
         f"sat -tempinduct -prove trigger 0 -maxsteps {steps} -show-inputs miter",
     ]
+
+    if not timeout:
+        return "unknown", "no proof was tried"
 
     def make(work):
         (work / "mutants.il").write_text((folder / "mutants.il").read_text())
@@ -316,9 +327,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     low = False
     for name in [options.name] if options.name else CHECKS:
-        make, check = CHECKS[name]
+        make, check, *special = CHECKS[name]
         try:
-            outcome = survivors(make(), check, options.n, options.seed, name=name)
+            outcome = survivors(make(), check, options.n, options.seed, name=name,
+                                **dict(*special))
         except (ToolError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

@@ -340,8 +340,8 @@ def _memory_table(header: str) -> str:
     """The memories that Verilator kept."""
     rows = []
     for high, depth, field in _MEMORY.findall(header):
-        name = re.sub(r"__0([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), field)
-        name = ".".join(name.split("__DOT__")[1:])
+        name = ".".join(field.split("__DOT__")[1:])
+        name = re.sub(r"__0([0-9A-Fa-f]{2})", lambda code: chr(int(code[1], 16)), name)
         rows.append(f'    {{"{name}", {int(high) // 8 + 1}, {depth}, '
                     f'sizeof(Vtop___024root::{field}) / {depth}, '
                     f'[](Vtop& t) -> void* {{ return &t.rootp->{field}; }}}},\n')

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hw.tools import ToolError
 from hw.vta.config import PRESETS, VtaConfig, preset
 from hw.vta.isa import Fault
-from sim.golden.vta import first_divergence
 from sim.vta_bench import BENCHES, bench
-from sim.vta_engine import ENGINES, Conditions, IssEngine, differences, engine
+from sim.vta_compare import compare, draw_conditions
+from sim.vta_engine import ENGINES, Conditions, EngineError, engine
 from sim.vta_fuzz import fuzz_program
 
 __all__ = ["main"]
@@ -53,30 +54,21 @@ def _run(args) -> tuple[dict, int]:
 def _fuzz(args) -> tuple[dict, int]:
     if args.programs < 1:
         raise ValueError(f"programs must be at least 1, not {args.programs!r}")
+    for latency, stall in zip(args.latency, args.stall):
+        Conditions(latency, stall)  # refuses what no program can have
     config, cycles, count = _config(args.config), 0, 0
-    tested, model = engine(args.level, config), IssEngine(config)
+    tested = engine(args.level, config)
     report = {"status": "done", "programs": args.programs, "seed": args.seed,
-              "level": args.level}
+              "level": args.level, "latency": args.latency, "stall": args.stall}
     for seed in range(args.seed, args.seed + args.programs):
         program = fuzz_program(config, seed, extensions=config.extensions and not args.plain)
-        conditions = Conditions(args.latency, args.stall, seed)
-        expected = model.run(program.image, program.insn_addr, program.insn_count, conditions)
-        # The simulator is compared with itself, with its units in another order.
-        options = {"order": seed} if args.level == "iss" else {}
-        actual = tested.run(program.image, program.insn_addr, program.insn_count, conditions,
-                            **options)
-        cycles, count = cycles + actual.cycles, count + program.insn_count
-        problem = differences(expected, actual)
-        if problem is None and expected.notes["races"]:
-            problem = expected.notes["races"][0]
-        if problem is not None:
-            expected, actual = (
-                e.run(program.image, program.insn_addr, program.insn_count, conditions,
-                      trace=True, **o) for e, o in ((model, {}), (tested, options)))
-            divergence = (first_divergence(expected.trace, actual.trace, config, program.words)
-                          if actual.trace else None)
-            return report | {"status": "mismatch", "program": seed, "message": problem,
-                             "divergence": divergence}, 1
+        conditions = draw_conditions(args.latency, args.stall, seed)
+        result = compare(tested, program, conditions)
+        if result.problem is not None:
+            return report | {"status": "mismatch", "program": seed, "latency": conditions.latency,
+                             "stall": conditions.stall, "message": result.problem,
+                             "divergence": result.divergence}, 1
+        cycles, count = cycles + result.outcome.cycles, count + program.insn_count
     return report | {"instructions": count, "cycles": cycles}, 0
 
 
@@ -105,30 +97,70 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m sim.vta", description=__doc__.splitlines()[0])
+    parser = _Parser(prog="python -m sim.vta", description=__doc__.splitlines()[0],
+                     epilog="docs/vta.md has an example of each.")
     commands = parser.add_subparsers(required=True, metavar="run|fuzz|bench")
-    run = commands.add_parser("run", help="execute a DRAM image that holds a stream")
-    run.add_argument("--image", type=Path, required=True, help="DRAM, from address 0")
-    run.add_argument("--insn-addr", type=_integer, required=True, help="byte address of the stream")
-    run.add_argument("--insn-count", type=_integer, required=True, help="its instructions")
+    run = _command(commands, "run", _run, "execute a DRAM image that holds a stream", _RUN)
+    run.add_argument("--image", type=Path, required=True, help="DRAM, from address 0 on")
+    run.add_argument("--insn-addr", type=_integer, required=True, metavar="A",
+                     help="byte address of the stream in it; 0x1000 is fine, too")
+    run.add_argument("--insn-count", type=_integer, required=True, metavar="N",
+                     help="instructions of the stream, 16 bytes each")
     run.add_argument("--out", type=Path, required=True, help="where DRAM is written afterwards")
-    fuzz = commands.add_parser("fuzz", help="random legal programs against the simulator")
-    fuzz.add_argument("--programs", type=_integer, default=100, help="how many; default 100")
+    fuzz = _command(commands, "fuzz", _fuzz, "random legal programs against the simulator", _FUZZ)
+    fuzz.add_argument("--programs", type=_integer, default=100, metavar="N",
+                      help="how many; default 100")
     fuzz.add_argument("--plain", action="store_true", help="no extensions")
-    bench = commands.add_parser("bench", help="cycles of one unit")
+    bench = _command(commands, "bench", _bench, "cycles of one unit", _BENCH)
     bench.add_argument("what", choices=tuple(BENCHES))
-    for command, action in ((run, _run), (fuzz, _fuzz), (bench, _bench)):
-        command.set_defaults(action=action)
-        command.add_argument("--config", default="default",
-                             help=f"JSON file, or {', '.join(PRESETS)}")
-        command.add_argument("--level", choices=tuple(ENGINES), default="iss")
-        command.add_argument("--latency", type=_integer, default=Conditions.latency,
-                             help="memory latency in cycles; default %(default)s")
-        command.add_argument("--stall", type=float, default=Conditions.stall,
-                             help="chance that a bus channel pauses in a cycle; default 0")
-        command.add_argument("--seed", type=_integer, default=Conditions.seed,
-                             help="of everything random; default 0")
     return parser
+
+
+_RUN = """\
+Executes N instructions at byte address A of the image, all base registers 0, and writes DRAM as it
+is afterwards. Prints status (done, or the error's name, with the instruction's number), cycles,
+counters and the seed; the simulator (--level iss) also reports races and early reads. Its cycles
+are those that the model of the overlap predicts; those of --level rtl are the core's own.
+
+  python -m sim.vta run --image in.bin --insn-addr 0x2000 --insn-count 5 --out out.bin --level rtl
+"""
+_FUZZ = """\
+Makes program S, S+1, ... and compares DRAM and all scratchpads, after each, with those of the
+simulator. A range of latencies or stalls is drawn from for each program. At the first difference it
+prints the program, and the first instruction whose effect differs, and ends with exit code 1.
+
+  python -m sim.vta fuzz --level rtl --config block4 --programs 1000 --latency 1-200 --stall 0-0.5
+"""
+_BENCH = """\
+Runs a benchmark, checks its results, prints its cycles and those predicted. lower_bound_cycles is
+what the busiest of load, compute and store needs, serial_cycles what all instructions take one
+after the other.
+
+  python -m sim.vta bench gemm --level rtl
+"""
+
+
+def _command(commands, name, action, help, text) -> argparse.ArgumentParser:
+    """A command with the options that all have; those of ``fuzz`` may be ranges."""
+    command = commands.add_parser(name, help=help, description=text,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    spread = name == "fuzz"
+    command.set_defaults(action=action)
+    command.add_argument("--config", default="default",
+                         help=f"JSON file, or {', '.join(PRESETS)}; default: default")
+    command.add_argument("--level", choices=tuple(ENGINES), default="iss",
+                         help="simulator, or the core itself; default iss")
+    for option, kind, default, what in (
+            ("--latency", _integer, Conditions.latency, "memory latency in cycles"),
+            ("--stall", _fraction, Conditions.stall,
+             "chance that a bus channel pauses in a cycle, 0 to 0.95")):
+        command.add_argument(option, type=_range(kind) if spread else kind,
+                             default=(default, default) if spread else default,
+                             metavar="LOW-HIGH" if spread else "X",
+                             help=f"{what}{', or a range' * spread}; default {default}")
+    command.add_argument("--seed", type=_integer, default=Conditions.seed, metavar="S",
+                         help="of everything random; default 0")
+    return command
 
 
 def _integer(text: str) -> int:
@@ -138,14 +170,35 @@ def _integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"must be an integer, not {text!r}") from None
 
 
+def _fraction(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+
+
+def _range(kind):
+    def parse(text: str):
+        low, dash, high = text.partition("-")
+        if not low:
+            raise argparse.ArgumentTypeError(f"must be a number or LOW-HIGH, not {text!r}")
+        ends = kind(low), kind(high if dash else low)
+        if ends[0] > ends[1]:
+            raise argparse.ArgumentTypeError(f"must not end before it begins, as {text!r} does")
+        return ends
+    return parse
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     args = _parser().parse_args(argv)
     try:
         report, code = args.action(args)
-    except ValueError as error:
+    except (ValueError, ToolError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except EngineError as error:  # the core itself is broken
+        report, code = {"status": "broken", "message": str(error), "seed": args.seed}, 1
     print(json.dumps(report))
     return code
 

@@ -14,10 +14,14 @@ from hw.vta.isa import Fault
 from sim.golden.vta import Machine, TraceRecord, simulate
 from sim.vta_timing import Timeline
 
-__all__ = ["Conditions", "Outcome", "IssEngine", "ENGINES", "engine", "differences"]
+__all__ = ["Conditions", "EngineError", "Outcome", "IssEngine", "ENGINES", "engine", "differences"]
 
 # level -> module and class; imported when first asked for, since some need a compiler
 ENGINES = {"iss": ("sim.vta_engine", "IssEngine"), "rtl": ("sim.vta_rtl", "RtlEngine")}
+
+
+class EngineError(Exception):
+    """What an engine executes did something that no program may make it do; it says what."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from hw.vta.core import VtaCore
 from hw.vta.isa import Fault, Isa
 from hw.vta.registers import COUNTERS, IDENTITY, POINTERS, register_map
 from sim.verilated import Engine
-from sim.vta_engine import Conditions, Outcome
+from sim.vta_engine import Conditions, EngineError, Outcome
 
 __all__ = ["AxiError", "RtlEngine", "RtlResult", "VtaRtl", "core_verilog",
            "serve"]
@@ -27,7 +27,7 @@ _LAUNCH, _RESET = 1, 1
 _ZEROS = re.compile(r"^ *initial begin\n(?: *\w+\[\d+\] = \d+'h0+;\n)+ *end\n", re.MULTILINE)
 
 
-class AxiError(Exception):
+class AxiError(EngineError):
     """The core broke a rule of AXI4; the message says which."""
 
 
@@ -114,12 +114,16 @@ class VtaRtl:
     config : :class:`VtaConfig`
     trace : path or ``None``
         Waveforms, see :class:`sim.verilated.Engine`.
+    engine : :class:`sim.verilated.Engine`
+        One that simulates this core already, with ``axi_memory.cpp``.
     """
 
-    def __init__(self, config: VtaConfig, *, trace: str | Path | None = None):
+    def __init__(self, config: VtaConfig, *, trace: str | Path | None = None,
+                 engine: Engine | None = None):
         self.config = config
         self.registers = register_map(config)
-        self.engine = Engine(core_verilog(config), "vta", trace=trace, extra="axi_memory.cpp")
+        self.engine = engine or Engine(core_verilog(config), "vta", trace=trace,
+                                       extra="axi_memory.cpp")
         self._begin()
 
     def restart(self) -> None:
@@ -171,7 +175,7 @@ class VtaRtl:
         ``seed``. ``bases``: base registers (bytes) of ``uop``, ``inp``, ``wgt``, ``acc``, ``out``.
         With ``dead_after`` memory is silent from that cycle on.
 
-        Raises :class:`AxiError`, and :class:`TimeoutError` after ``timeout`` cycles.
+        Raises :class:`AxiError`, and :class:`EngineError` after ``timeout`` cycles.
         """
         pointers = {"insn": insn_addr} | (bases or {})
         for name in POINTERS:
@@ -184,8 +188,8 @@ class VtaRtl:
         cycles = serve(self.engine, image, latency=latency, spread=spread, stall=stall, seed=seed,
                        timeout=timeout, dead_after=dead_after)
         if cycles >= timeout:
-            raise TimeoutError(f"the core was still running after {timeout} cycles: "
-                               f"{self.counters()}")
+            raise EngineError(f"the core was still running after {timeout} cycles: "
+                              f"{self.counters()}")
         number = self.read("error_insn")
         return RtlResult(Fault(self.read("status") & 15),
                          None if number == 0xffff_ffff else number,

@@ -4,12 +4,14 @@ import re
 import numpy as np
 import pytest
 
+from hw.tools import ToolError
 from hw.vta.assembler import Program
 from hw.vta.config import PRESETS, VtaConfig, preset
 from hw.vta.isa import AluOp, Isa, Memory, Opcode
 from sim.golden.vta import Machine, simulate
-from sim.vta import main
-from sim.vta_engine import Conditions, IssEngine, Outcome, differences
+from sim.vta import _parser, main
+from sim.vta_compare import draw_conditions
+from sim.vta_engine import Conditions, EngineError, IssEngine, Outcome, differences
 from sim.vta_fuzz import fuzz_program
 
 
@@ -87,6 +89,7 @@ def test_config_file(stream, tmp_path, capsys):
     (["--config", "/nowhere"],   "config must be default, .* or a file: .*"),
     (["--latency", "0"],         "latency must be 1 to 100000 cycles, not 0"),
     (["--stall", "1.0"],         "stall must be 0 to 0.95, not 1.0"),
+    (["--stall", "x"],           ".*argument --stall: must be a number, not 'x'"),
     (["--insn-count", "x"],      ".*argument --insn-count: must be an integer, not 'x'"),
     (["--level", "gates"],       ".*argument --level: invalid choice: 'gates'.*"),
 ])
@@ -114,6 +117,63 @@ def test_fuzz(options, capsys):
     assert main(["fuzz", "--programs", "5", "--seed", "3", *options]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["status"], report["programs"], report["seed"]) == ("done", 5, 3)
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--programs", "0"],    "programs must be at least 1, not 0"),
+    (["--latency", "5-3"],   ".*argument --latency: must not end before it begins, as '5-3' does"),
+    (["--latency", "0-9"],   "latency must be 1 to 100000 cycles, not 0"),
+    (["--latency", "-3"],    ".*argument --latency: .*"),
+    (["--stall", "0.5-2"],   r"stall must be 0 to 0.95, not 2\.0"),
+])
+def test_fuzz_of_what_cannot_be(options, message, capsys):
+    try:
+        code = main(["fuzz", *options])
+    except SystemExit as error:
+        code = error.code
+    captured = capsys.readouterr()
+    assert code == 2 and captured.out == "" and captured.err.count("\n") == 1
+    assert re.fullmatch(message, captured.err.strip()), captured.err
+
+
+def test_conditions_are_drawn_for_each_program():
+    drawn = [draw_conditions((1, 200), (0.0, 0.5), seed) for seed in range(300)]
+    assert drawn[7] == draw_conditions((1, 200), (0.0, 0.5), 7)
+    latencies = [conditions.latency for conditions in drawn]
+    assert min(latencies) == 1 and max(latencies) > 180 and 10 < np.median(latencies) < 20
+    assert max(conditions.stall for conditions in drawn) > 0.48
+    assert draw_conditions((7, 7), (0.0, 0.0), 1) == Conditions(7, 0.0, 1)
+
+
+@pytest.mark.parametrize("command", ["run", "fuzz", "bench"])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    assert f"python -m sim.vta {command}" in text.split("options:")[0].split("usage")[1]
+    example = next(line for line in text.splitlines() if line.startswith("  python -m sim.vta"))
+    _parser().parse_args(example.split()[3:])  # the example is one
+
+
+def test_a_broken_core_is_reported(stream, monkeypatch, capsys):
+    def run(*_, **__):
+        raise EngineError("cycle 7: W changed what it offered")
+
+    _, command = stream
+    monkeypatch.setattr(IssEngine, "run", run)
+    assert main(command) == 1
+    assert json.loads(capsys.readouterr().out)["message"] == "cycle 7: W changed what it offered"
+
+
+def test_without_a_compiler(stream, monkeypatch, capsys):
+    def engine(*_):
+        raise ToolError("g++ not found, which the simulator is built with: apt-get install g++")
+
+    _, command = stream
+    monkeypatch.setattr("sim.vta.engine", engine)
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith("g++ not found")
 
 
 def test_fuzz_finds_a_wrong_engine(monkeypatch, capsys):
