@@ -34,7 +34,7 @@ def wrong_programs(config: VtaConfig) -> dict[str, tuple[list[int], Fault, int |
                           done], Fault.WGT_RANGE, 0),
         "uop range":    ([insn(Opcode.GEMM, uop_bgn=depth["uop"] - 1, uop_end=depth["uop"] + 1,
                                iter_out=1, iter_in=1), done], Fault.UOP_RANGE, 0),
-        "alu uop range": ([insn(Opcode.ALU, uop_bgn=depth["uop"], uop_end=depth["uop"] + 1,
+        "alu uop range": ([insn(Opcode.ALU, uop_bgn=depth["uop"] - 1, uop_end=depth["uop"] + 1,
                                 use_imm=1, iter_out=1, iter_in=1), done], Fault.UOP_RANGE, 0),
         "alu dst range": ([insn(Opcode.ALU, uop_end=1, iter_out=3, iter_in=1, use_imm=1,
                                 dst_factor_out=depth["acc"] // 2), done], Fault.ACC_RANGE, 0),
