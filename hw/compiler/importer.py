@@ -1,0 +1,264 @@
+"""From an ONNX file to the typed graph: read, verify, bring to one version, clean up, quantise.
+
+Nothing here changes a model by hand: versions are converted by onnx, the graph is cleaned by
+onnxsim and onnxscript's rewrite rules, float models are quantised by onnxruntime.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+
+from hw.compiler import relations
+from hw.compiler.compare import samples_for
+from hw.compiler.graph import Graph
+from hw.compiler.onnx_io import IR, OPSET, constants_of, node_from_onnx, type_of
+from hw.compiler.types import ADDRESS_SPACE, Refusal, TensorType
+
+__all__ = ["CALIBRATION_SEED", "read", "bound", "prepare", "is_float", "quantise",
+           "calibration_inputs", "samples_of"]
+
+CALIBRATION_SAMPLES, CALIBRATION_SEED = 32, 0
+_MODEL_LIMIT = 1 << 31  # bytes of one protobuf message
+
+
+def read(path: str | Path) -> onnx.ModelProto:
+    """The model of a file, with its external data."""
+    path = Path(path)
+    if not path.is_file():
+        raise Refusal(f"model must be a file, not {str(path)!r}")
+    size = path.stat().st_size
+    if not 0 < size < _MODEL_LIMIT:
+        raise Refusal(f"{path.name} must have 1 to {_MODEL_LIMIT - 1} bytes, not {size}")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError:
+        raise Refusal(f"{path.name} is no ONNX model: it is truncated or of another kind") from None
+    if not model.graph.node and not model.graph.output:
+        raise Refusal(f"{path.name} is no ONNX model: it holds no graph")
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        said = " ".join(str(error).split())
+        raise Refusal(f"external data of {path.name} must be in files of its folder: {said}"
+                      ) from None
+    return model
+
+
+def prepare(model: onnx.ModelProto, dims: Mapping[str, int] | None = None) -> onnx.ModelProto:
+    """The model verified, with static shapes, in opset 21, cleaned up."""
+    given = bound(model, dims or {})
+    _verify(given)
+    return _clean(_convert(given))
+
+
+def bound(model: onnx.ModelProto, dims: Mapping[str, int]) -> onnx.ModelProto:
+    """A copy of the model with sizes for its symbolic dimensions."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    _bind(copy, dims)
+    return copy
+
+
+def _bind(model: onnx.ModelProto, dims: Mapping[str, int]) -> None:
+    """Sizes for symbolic dimensions: those of ``dims``, and 1 for the first one of an input."""
+    known = {i.name for i in model.graph.initializer}
+    sizes = dict(dims)
+    for value in model.graph.input:
+        if value.name in known or not value.type.tensor_type.HasField("shape"):
+            continue
+        for index, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.HasField("dim_value"):
+                continue
+            if index and dim.dim_param not in sizes:
+                raise Refusal(f"dimension {index} of input {value.name!r} is dynamic"
+                              + (f" ({dim.dim_param})" if dim.dim_param else ""),
+                              nearest=f"give its size with --dim {dim.dim_param or 'NAME'}=SIZE")
+            dim.dim_value = sizes.setdefault(dim.dim_param or value.name, 1)
+    del model.graph.value_info[:]  # inferred anew
+
+
+def _verify(model: onnx.ModelProto) -> None:
+    """Whatever can be said of each node before anything is changed, in its author's names."""
+    if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
+        raise Refusal("the model must name its opset, and names none")
+    types: dict[str, TensorType] = {}
+    constants = constants_of(model)
+    for name, value in constants.items():
+        types[name] = TensorType(str(value.dtype), value.shape)
+    declared = set(types)
+    for value in model.graph.input:
+        kind = type_of(value.type, value.name)
+        declared.add(value.name)
+        if kind is not None:
+            types.setdefault(value.name, kind)
+            Graph.of("inputs", {value.name: kind}, [value.name], [], {})
+    for proto in model.graph.node:
+        node = node_from_onnx(proto)
+        for name in node.inputs:
+            if name and name not in declared:
+                raise Refusal(f"{node.name} reads {name!r}, which nothing before it makes",
+                              node.name)
+        declared.update(node.outputs)
+        if any(i and i not in types for i in node.inputs) or node.op == "Constant":
+            continue
+        if node.op not in relations.RELATIONS:
+            continue  # the version is not yet the one whose schema is asked
+        try:
+            made = relations.infer(node, types, constants)
+        except Refusal as refusal:
+            if "must be a constant" in str(refusal) or "pads must be" in str(refusal) and \
+                    node.op == "Pad" or node.op in ("Squeeze", "Unsqueeze", "Clip"):
+                continue  # computed, or an attribute of an older version
+            raise
+        for name, kind in zip(node.outputs, made):
+            if kind.bytes > ADDRESS_SPACE or 0 in kind.shape:
+                Graph.of("result", {name: kind}, [name], [], {})
+            types[name] = kind
+    for value in model.graph.output:
+        if value.name not in declared:
+            raise Refusal(f"output {value.name!r} is made by nothing")
+
+
+def _convert(model: onnx.ModelProto) -> onnx.ModelProto:
+    version = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if version != OPSET:
+        try:
+            model = onnx.version_converter.convert_version(model, OPSET)
+        except Exception as error:  # the converter has its own kinds of errors for each fault
+            said = str(error).strip().splitlines()[-1]
+            raise Refusal(f"opset {version} cannot be brought to {OPSET}: {said}",
+                          nearest=f"export with opset {OPSET}") from None
+    kept = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend(kept[:1])
+    model.ir_version = IR
+    with contextlib.suppress(onnx.shape_inference.InferenceError):  # the verifier says it better
+        model = onnx.shape_inference.infer_shapes(model)  # outputs may be declared without shape
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise Refusal(f"the model is no valid ONNX: {str(error).strip().splitlines()[0]}"
+                      ) from None
+    return model
+
+
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Batch norm and biases folded, constants folded, no-ops gone; twice, as one frees another."""
+    import onnxsim
+    from onnxscript import ir, rewriter
+    from onnxscript.optimizer import fold_constants
+    from onnxscript.rewriter.rules import common
+
+    rules = [common.matmul_add_to_gemm_rule, common.transpose_b_matmul_add_to_gemm_rule,
+             common.fuse_batchnorm_into_conv_rule, common.fuse_batchnorm_into_gemm_rule,
+             common.fuse_pad_into_conv_rule, common.transpose_transpose_rule,
+             common.no_op_transpose_rule, common.reshape_reshape_rule, common.no_op_cast_rule,
+             common.add_0_rule, common.mul_by_1_rule, common.successive_relu_rule]
+    with _quietly():
+        try:
+            model, _ = onnxsim.simplify(model)
+        except Exception:  # it refuses what it cannot execute; the graph's verifier says more
+            pass
+        module = ir.from_proto(model)
+        if not _quantises_activations(model):
+            # A dynamic-range model: integer weights, float activations. Weights become float.
+            fold_constants(module, should_fold=lambda node: True)
+        rewriter.rewrite(module, pattern_rewrite_rules=rules)
+        model = ir.to_proto(module)
+        try:
+            model, _ = onnxsim.simplify(model)
+        except Exception:
+            pass
+    return model
+
+
+@contextlib.contextmanager
+def _quietly():
+    """The libraries log and warn about what is none of the user's business."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _quantises_activations(model: onnx.ModelProto) -> bool:
+    return any("QuantizeLinear" == n.op_type or n.op_type.startswith("QLinear")
+               or n.op_type in ("ConvInteger", "MatMulInteger") for n in model.graph.node)
+
+
+def is_float(model: onnx.ModelProto) -> bool:
+    """Whether the model has still to be quantised: float inputs, and nothing that quantises."""
+    return not _quantises_activations(model)
+
+
+def calibration_inputs(model: onnx.ModelProto, samples: int = CALIBRATION_SAMPLES,
+                       seed: int = CALIBRATION_SEED) -> list[dict[str, np.ndarray]]:
+    """Standard normal inputs, when the user gives none; integers of small range otherwise."""
+    rng, known = np.random.default_rng(seed), {i.name for i in model.graph.initializer}
+    kinds = {v.name: type_of(v.type, v.name) for v in model.graph.input if v.name not in known}
+    return [{name: _random(rng, kind) for name, kind in kinds.items()} for _ in range(samples)]
+
+
+def _random(rng: np.random.Generator, kind: TensorType) -> np.ndarray:
+    dtype = np.dtype(kind.element)
+    if dtype.kind == "f":
+        return rng.standard_normal(kind.shape).astype(dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, kind.shape).astype(bool)
+    limits = np.iinfo(dtype)
+    return rng.integers(max(limits.min, -128), min(limits.max, 255) + 1, kind.shape).astype(dtype)
+
+
+def samples_of(model: onnx.ModelProto, calibration: Sequence[Mapping] = ()) -> list[dict]:
+    """Inputs on which two forms of a model are compared."""
+    known = {i.name for i in model.graph.initializer}
+    return samples_for({v.name: type_of(v.type, v.name) for v in model.graph.input
+                        if v.name not in known}, calibration)
+
+
+class _Reader:
+    """Calibration data as onnxruntime asks for it."""
+
+    def __init__(self, samples):
+        self._samples = iter(samples)
+
+    def get_next(self):
+        return next(self._samples, None)
+
+
+def quantise(model: onnx.ModelProto,
+             samples: Sequence[Mapping[str, np.ndarray]]) -> onnx.ModelProto:
+    """The model in QDQ form: symmetric int8, weights per channel, by onnxruntime."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    model = _flat_biases(model)
+    with tempfile.TemporaryDirectory() as folder, _quietly():
+        result = Path(folder) / "model.onnx"
+        quantize_static(model, result, _Reader(samples), quant_format=QuantFormat.QDQ,
+                        per_channel=True, activation_type=QuantType.QInt8,
+                        weight_type=QuantType.QInt8,
+                        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True})
+        return onnx.load(result)
+
+
+def _flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Gemm's bias [1, N] as [N], the same: quantize_static 1.31 fails on the former per channel."""
+    flat = onnx.ModelProto()
+    flat.CopyFrom(model)
+    biases = {n.input[2] for n in flat.graph.node if n.op_type == "Gemm" and len(n.input) > 2}
+    for tensor in flat.graph.initializer:
+        if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
+    return flat
