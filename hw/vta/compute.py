@@ -62,6 +62,13 @@ class ComputeUnit(wiring.Component):
 
     def __init__(self, config: VtaConfig):
         self.config = config
+        self.window = Window(config, size=_WINDOW)
+        self.accumulators = Accumulators(config)
+        self.loader = Loader(config, (Memory.UOP, Memory.ACC, Memory.ACC_8BIT),
+                             cookie=len(self.window.tail))
+        log_banks = self.accumulators.log_banks
+        self.gemm = GemmEngine(config, entries=_WINDOW, log_banks=log_banks)
+        self.alu = AluEngine(config, entries=_WINDOW, log_banks=log_banks)
         beat_width = config.address_width - exact_log2(config.bus_width // 8)
         super().__init__({
             "i":             In(stream.Signature(Dispatched)),
@@ -91,13 +98,11 @@ class ComputeUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.window = window = Window(config, size=_WINDOW)
-        m.submodules.accumulators = accumulators = Accumulators(config)
-        m.submodules.loader = loader = Loader(
-            config, (Memory.UOP, Memory.ACC, Memory.ACC_8BIT), cookie=len(window.tail))
-        log_banks = accumulators.log_banks
-        m.submodules.gemm = gemm = GemmEngine(config, entries=_WINDOW, log_banks=log_banks)
-        m.submodules.alu = alu = AluEngine(config, entries=_WINDOW, log_banks=log_banks)
+        m.submodules.window = window = self.window
+        m.submodules.accumulators = accumulators = self.accumulators
+        m.submodules.loader = loader = self.loader
+        m.submodules.gemm = gemm = self.gemm
+        m.submodules.alu = alu = self.alu
         m.submodules.scan = scan = UopScan(config)
 
         m.submodules.uop_memory = uops = Scratchpad(32, config.depth("uop"), banks=scan.lanes,

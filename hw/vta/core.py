@@ -49,6 +49,7 @@ class VtaCore(wiring.Component):
 
     def __init__(self, config: VtaConfig):
         self.config = config
+        self.load, self.compute = LoadUnit(config), ComputeUnit(config)
         super().__init__({
             "m_axi": Out(Axi4(address_width=config.address_width, data_width=config.bus_width)),
             "s_axi": In(AxiLite(address_width=12)),
@@ -62,8 +63,8 @@ class VtaCore(wiring.Component):
         cleared = ResetInserter(clear)
         registers = Registers(config)
         m.submodules.registers = registers
-        fetch, load, compute, store = (Fetch(config), LoadUnit(config), ComputeUnit(config),
-                                       StoreUnit(config))
+        fetch, store = Fetch(config), StoreUnit(config)
+        load, compute = self.load, self.compute
         tokens = TokenQueues(config.token_width)
         read = ReadPort(len(_CLIENTS), beat_width=len(fetch.ar.p.beat),
                         address_width=config.address_width, data_width=config.bus_width,

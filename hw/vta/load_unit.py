@@ -61,6 +61,7 @@ class LoadUnit(wiring.Component):
 
     def __init__(self, config: VtaConfig):
         self.config = config
+        self.loader = Loader(config, (Memory.INP, Memory.WGT), cookie=_Cookie.as_shape().size)
         beat_width = config.address_width - exact_log2(config.bus_width // 8)
         super().__init__({
             "i":         In(stream.Signature(Dispatched)),
@@ -81,8 +82,7 @@ class LoadUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cookie = _Cookie.as_shape().size
-        m.submodules.loader = loader = Loader(self.config, (Memory.INP, Memory.WGT),
-                                              cookie=cookie)
+        m.submodules.loader = loader = self.loader
         for name in ("ar", "write_inp", "write_wgt"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(loader, name))
         m.d.comb += [
