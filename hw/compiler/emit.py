@@ -73,9 +73,11 @@ class Constants:
 
 @dataclass
 class _Load:
+    """An instruction to be; its ``uop_bgn`` and ``uop_end`` count from the start of ``kernel``."""
     opcode: Opcode
     fields: dict
     touches: list[Touch]
+    kernel: np.ndarray | None = None
 
 
 @dataclass
@@ -295,9 +297,10 @@ class _Emitter:
         for n, (step, inp, wgt, fetch, weights) in enumerate(work.steps):
             self._fetch(number + n)
             kernel = self._kernel(plan, tile, step, area, inp, wgt)
+            self._load_kernel(kernel)
             if n + 1 < len(work.steps):
                 step_2, inp_2, wgt_2, *_ = work.steps[n + 1]
-                self._kernel(plan, tile, step_2, area, inp_2, wgt_2)
+                self._load_kernel(self._kernel(plan, tile, step_2, area, inp_2, wgt_2))
             products = self._products(plan, tile, step, (area, inp, wgt), kernel,
                                       len(self.pending))
             self._drain(_AHEAD)
@@ -316,7 +319,11 @@ class _Emitter:
                          size * len(plan.visit.stores))
 
     def _add(self, load: _Load):
-        self.stream.add(load.opcode, load.fields, load.touches)
+        fields = load.fields
+        if load.kernel is not None:
+            at = self._load_kernel(load.kernel)
+            fields = fields | {name: at + fields[name] for name in ("uop_bgn", "uop_end")}
+        self.stream.add(load.opcode, fields, load.touches)
 
     def _drain(self, count: int):
         for load in self.pending[:count]:
@@ -400,7 +407,7 @@ class _Emitter:
             words |= np.asarray(value, np.int64) << offset
         return words.ravel().astype(np.uint32)
 
-    def _kernel(self, plan, tile, step, area, inp, wgt) -> tuple[int, int]:
+    def _kernel(self, plan, tile, step, area, inp, wgt) -> np.ndarray:
         """Kernel of a step: first tap and input of each output, then the rest, by outputs."""
         products, window = plan.visit.products, plan.visit.window
         ky, kx = step.taps[1] - step.taps[0], step.taps[3] - step.taps[2]
@@ -413,18 +420,20 @@ class _Emitter:
         seen = o if products.diagonal else i
         src = (inp + seen * block + y * window.dilation[0] * width + x * window.dilation[1]
                + 0 * o)
-        if products.depthwise:
+        if products.ones:
+            weight = np.full(src.shape, wgt * self.config.block)
+        elif products.depthwise:
             kernel_width = window.kernel[1]
             row = (step.taps[0] + y) * kernel_width + step.taps[2] + x
             weight = (wgt + o * products.weights.shape[2]) * self.config.block + row
         else:
             weight = wgt + ((o * inputs + i) * ky + y) * kx + x
         words = self._uops(area + o * tile.pixels, src, weight).reshape(tile.outputs, -1)
-        return self._load_kernel(np.concatenate([words[:, 0], words[:, 1:].ravel()])), \
-            words.shape[1]
+        return np.concatenate([words[:, 0], words[:, 1:].ravel()])
 
     def _products(self, plan, tile, step, places, kernel, parts) -> list[_Load]:
-        (bgn, per_output), window, outputs = kernel, plan.visit.window, tile.outputs
+        window, outputs = plan.visit.window, tile.outputs
+        per_output = len(kernel) // outputs
         area, inp, wgt = places
         region, key = step.inputs, step.weights
         touches = [
@@ -444,17 +453,17 @@ class _Emitter:
         }
         spans = []
         if step.first or per_output == 1:
-            spans.append((bgn, bgn + outputs, step.first))
-        rest = bgn + outputs
+            spans.append((0, outputs, step.first))
+        rest = outputs
         if per_output > 1:
-            start = rest if step.first else bgn
+            start = rest if step.first else 0
             parts = max(1, min(parts, outputs))
             cuts = [rest + (per_output - 1) * (outputs * n // parts) for n in range(parts + 1)]
             cuts[0] = start
             spans += [(a, b, False) for a, b in zip(cuts, cuts[1:])]
         return [_Load(Opcode.DEPTHWISE if depthwise else Opcode.GEMM,
                       fields | {"uop_bgn": a, "uop_end": b, "overwrite": int(overwrite)},
-                      touches)
+                      touches, kernel)
                 for a, b, overwrite in spans]
 
     # Around the products: parameters and other tensors in, results out
@@ -469,7 +478,8 @@ class _Emitter:
         first_parameter = area + plan.area - 2 * tile.outputs * len(visit.parameters)
         uops = [(regions[d.dst], self._source(d, regions, first_parameter, tile))
                 for d in visit.drain if d.operation is not None]
-        alu = self._load_kernel(self._uops(*np.array(uops or [(0, 0)]).T))
+        kernel = self._uops(*np.array(uops or [(0, 0)]).T)
+        self._load_kernel(kernel)
         if visit.parameters:
             before += self._parameters(work, area, first_parameter)
         for region, tensor in visit.loads:
@@ -486,7 +496,7 @@ class _Emitter:
             if d.operation is None:
                 after += self._stores(tile, d.tensor, regions[d.dst])
             else:
-                load = self._pass(tile, d, alu + number, visit, regions, first_parameter)
+                load = self._pass(tile, d, kernel, number, visit, regions, first_parameter)
                 (early if d.early else after).append(load)
                 number += 1
         return before + early, after
@@ -516,7 +526,7 @@ class _Emitter:
                                     "x_size": len(elements)},
                       [Touch("acc", True, at, at + len(elements))])]
 
-    def _pass(self, tile, d, uop, visit, regions, first_parameter) -> _Load:
+    def _pass(self, tile, d, kernel, uop, visit, regions, first_parameter) -> _Load:
         size = tile.outputs * tile.pixels
         fields = {"alu_opcode": d.operation, "uop_bgn": uop, "uop_end": uop + 1,
                   "iter_out": 1, "iter_in": size, "dst_factor_in": 1}
@@ -534,7 +544,7 @@ class _Emitter:
         else:
             fields["src_factor_in"] = 1
             touches.append(Touch("acc", False, regions[d.src], regions[d.src] + size))
-        return _Load(Opcode.ALU, fields, touches)
+        return _Load(Opcode.ALU, fields, touches, kernel)
 
     def _pool(self, work, base) -> Iterator[tuple[list[_Load], list[_Load]]]:
         """The maximum under the window: for each chunk of taps its LOADs and its passes."""
@@ -548,7 +558,7 @@ class _Emitter:
             src = (base + (o * region.height + y * window.dilation[0]) * region.width
                    + x * window.dilation[1])
             words = self._uops(area + o * tile.pixels, src).reshape(tile.outputs, -1)
-            at = self._load_kernel(words.T.ravel())
+            kernel, split = words.T.ravel(), tile.outputs
             fields = {"iter_out": tile.height, "iter_in": tile.width,
                       "dst_factor_out": tile.width, "dst_factor_in": 1,
                       "src_factor_out": window.stride[0] * region.width,
@@ -556,12 +566,11 @@ class _Emitter:
             size = tile.outputs * tile.pixels
             touches = [Touch("acc", True, area, area + size),
                        Touch("acc", False, base, base + tile.outputs * region.height * region.width)]
-            spans = [(AluOp.MAX, at, at + words.size)]
+            spans = [(AluOp.MAX, 0, words.size)]
             if number == 0:
-                split = at + tile.outputs
-                spans = [(AluOp.MOV, at, split), (AluOp.MAX, split, at + words.size)]
+                spans = [(AluOp.MOV, 0, split), (AluOp.MAX, split, words.size)]
             yield loads, [_Load(Opcode.ALU, fields | {"alu_opcode": operation, "uop_bgn": a,
-                                                      "uop_end": b}, touches)
+                                                      "uop_end": b}, touches, kernel)
                           for operation, a, b in spans if b > a]
 
     def _stores(self, tile: Tile, tensor, at: int) -> list[_Load]:

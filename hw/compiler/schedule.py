@@ -154,7 +154,7 @@ class Plan:
         """Weight elements for that many blocks and taps."""
         products = self.visit.products
         if products.depthwise:
-            return outputs * products.weights.shape[2]
+            return 1 if products.ones else outputs * products.weights.shape[2]
         return outputs * taps * (1 if products.diagonal else inputs)
 
     @property
@@ -227,8 +227,10 @@ class Plan:
 
     @property
     def weight_chunks(self) -> int:
-        depthwise = self.visit.products.depthwise
-        return self.ranges * (1 if depthwise else self.steps_per_tile)
+        products = self.visit.products
+        if products.ones:
+            return 1
+        return self.ranges * (1 if products.depthwise else self.steps_per_tile)
 
     def tiles(self) -> Iterator[Tile]:
         """Tiles in their order."""
@@ -276,7 +278,10 @@ class Plan:
             for taps in self.taps():
                 offset = 0 if products.diagonal else tile.group * products.inputs
                 blocks = (inputs[0] + offset, inputs[1] + offset)
-                weights = Weights(tile.group, outputs, inputs,
-                                  (0, kh, 0, kw) if products.depthwise else taps)
+                if products.ones:
+                    weights = Weights(0, (0, 1), (0, 1), (0, 1, 0, 1))
+                else:
+                    weights = Weights(tile.group, outputs, inputs,
+                                      (0, kh, 0, kw) if products.depthwise else taps)
                 yield Step(self.region(tile, blocks, taps), weights, taps, first)
                 first = False

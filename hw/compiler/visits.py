@@ -56,7 +56,8 @@ class Products:
     ----------
     weights : int8 array
         Elements, (groups, outputs, inputs, kh, kw, block, block); if ``diagonal``, one block of
-        inputs; if ``depthwise``, (1, outputs, elements, block, block) with a row per tap.
+        inputs; if ``depthwise``, (1, outputs, elements, block, block) with a row per tap. If
+        ``ones``, one row of (1, 1, 1, block, block) serves all taps of all blocks.
     """
     groups: int
     outputs: int
@@ -64,6 +65,7 @@ class Products:
     diagonal: bool
     depthwise: bool
     weights: np.ndarray
+    ones: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,9 +208,9 @@ def _visit(chain: list[Operator], readers, kept, config: VtaConfig) -> Visit:
         collected.requantise(0, head.requantise)
     elif isinstance(head, SumPool):
         x, window, pad_value = head.x, head.window, head.pad_value
-        ones = np.ones((x.channels, *window.kernel), np.int8)
         count = blocks(x.channels, config)
-        products = Products(1, count, count, True, True, depthwise_weights(ones, config)[None])
+        ones = np.ones((1, 1, 1, config.block, config.block), np.int8)
+        products = Products(1, count, count, True, True, ones, ones=True)
         collected.requantise(0, head.requantise)
     elif isinstance(head, MaxPool):
         x, window, pad_value = head.x, head.window, -128
