@@ -563,9 +563,9 @@ class _Emitter:
                       "dst_factor_out": tile.width, "dst_factor_in": 1,
                       "src_factor_out": window.stride[0] * region.width,
                       "src_factor_in": window.stride[1]}
-            size = tile.outputs * tile.pixels
-            touches = [Touch("acc", True, area, area + size),
-                       Touch("acc", False, base, base + tile.outputs * region.height * region.width)]
+            seen = tile.outputs * region.height * region.width
+            touches = [Touch("acc", True, area, area + tile.outputs * tile.pixels),
+                       Touch("acc", False, base, base + seen)]
             spans = [(AluOp.MAX, 0, words.size)]
             if number == 0:
                 spans = [(AluOp.MOV, 0, split), (AluOp.MAX, split, words.size)]

@@ -1,10 +1,8 @@
 """Compiled networks: DRAM with everything in it, launches, and facts about them."""
 
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 

@@ -256,8 +256,8 @@ def _products(conv: Conv, config: VtaConfig) -> Products:
         full[g * outs:(g + 1) * outs, g * ins:(g + 1) * ins] = w[g * outs:(g + 1) * outs]
     elements = dense_weights(full, config)
     if groups > 1 and ins == outs and block % ins == 0:
-        diagonal = np.arange(outputs)
-        return Products(1, outputs, outputs, True, False, elements[diagonal, diagonal][None, :, None])
+        own = np.arange(outputs)
+        return Products(1, outputs, outputs, True, False, elements[own, own][None, :, None])
     # Groups share blocks; where each block of inputs feeds whole blocks of outputs of its own,
     # only those are multiplied.
     fan = block // ins * outs if ins and block % ins == 0 else 0

@@ -7,9 +7,9 @@ from hw.compiler.operators import Tensor
 from hw.compiler.program import compile_network
 from hw.compiler.schedule import Plan, Schedule
 from hw.compiler.search import candidates
+from hw.compiler.zoo import Builder
 from hw.vta.config import PRESETS, preset
 from sim.golden.compiler.operators import run
-from tests.hw.compiler.networks import Builder
 
 CONFIGS = tuple(PRESETS)
 
