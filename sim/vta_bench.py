@@ -7,6 +7,7 @@ import numpy as np
 from hw.vta.assembler import Program
 from hw.vta.config import VtaConfig
 from hw.vta.isa import AluOp, Fault, Memory
+from sim.vta_cycles import cycles
 from sim.vta_engine import Conditions, IssEngine, Outcome, differences
 
 __all__ = ["BENCHES", "Workload", "bench"]
@@ -190,15 +191,21 @@ def bench(what: str, config: VtaConfig, engine, conditions: Conditions) -> dict:
         return {"bench": what, "status": measured.status.status, "message": measured.message}
     if problem is not None:
         return {"bench": what, "status": "mismatch", "message": problem}
-    cycles, expected = measured.cycles, predicted.cycles
+    took, expected = measured.cycles, predicted.cycles
     if work.baseline is not None:
-        cycles -= _run(engine, work.baseline, conditions).cycles
+        took -= _run(engine, work.baseline, conditions).cycles
         expected -= _run(IssEngine(config), work.baseline, conditions).cycles
-    return {"bench": what, "status": "done", "cycles": cycles, "predicted_cycles": expected,
-            "ideal_cycles": work.ideal_cycles, "utilisation": round(work.ideal_cycles / cycles, 4),
-            "serial_cycles": predicted.counters["serial_cycles"], **work.about,
+    return {"bench": what, "status": "done", "cycles": took, "predicted_cycles": expected,
+            "ideal_cycles": work.ideal_cycles, "utilisation": round(work.ideal_cycles / took, 4),
+            "serial_cycles": _serial(config, work.program, conditions), **work.about,
             "bus_width": config.bus_width, "tile": [config.batch, config.block, config.block],
             "latency": conditions.latency, "stall": conditions.stall, "seed": conditions.seed}
+
+
+def _serial(config, program: Program, conditions: Conditions) -> int:
+    image = np.frombuffer(bytes(program.image()), np.uint8)
+    return cycles(config, program.words, image, insn_addr=program.insn_addr,
+                  latency=conditions.latency, serial=True).cycles
 
 
 def _run(engine, program: Program, conditions: Conditions) -> Outcome:

@@ -12,7 +12,7 @@ from hw.vta.assembler import from_binary
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Fault
 from sim.golden.vta import Machine, TraceRecord, simulate
-from sim.vta_timing import Timeline
+from sim.vta_cycles import cycles
 
 __all__ = ["Conditions", "EngineError", "Outcome", "IssEngine", "ENGINES", "engine", "differences"]
 
@@ -53,7 +53,10 @@ class Outcome:
 
 
 class IssEngine:
-    """The instruction-set simulator; its cycles are those that :class:`Timeline` predicts."""
+    """The instruction-set simulator; its cycles are those of :func:`sim.vta_cycles.cycles`.
+
+    A memory that stalls is not modelled; the cycles of a run that stops with an error are 0.
+    """
 
     def __init__(self, config: VtaConfig):
         self.config = config
@@ -66,16 +69,16 @@ class IssEngine:
         """
         dram, machine = image.copy(), Machine(self.config)
         words = from_binary(image[insn_addr:insn_addr + 16 * insn_count].tobytes())
-        timeline = Timeline(self.config, latency=conditions.latency)
-        result = simulate(machine, words, dram, order=order, trace=trace, insn_addr=insn_addr,
-                          observer=timeline.step)
+        result = simulate(machine, words, dram, order=order, trace=trace, insn_addr=insn_addr)
         notes = {"races": [str(race) for race in result.races],
                  "unwritten": [str(read) for read in result.unwritten],
                  "late": [f"instruction {index} may execute after FINISH"
                           for index in result.late]}
-        counters = result.counters | {"serial_cycles": timeline.serial}
-        counters |= {f"{name}_busy": cycles for name, cycles in timeline.busy.items()}
-        return Outcome(result.status, timeline.cycles, dram, machine.scratchpads(),
+        counters = result.counters
+        if result.status == Fault.DONE:
+            counters = counters | cycles(self.config, words, image, insn_addr=insn_addr,
+                                         latency=conditions.latency).counters
+        return Outcome(result.status, counters.get("cycles", 0), dram, machine.scratchpads(),
                        counters, result.instruction, result.message, result.trace, notes)
 
 
