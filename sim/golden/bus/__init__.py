@@ -1,0 +1,1 @@
+"""Models of what is in `hw/bus`."""
