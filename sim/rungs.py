@@ -32,7 +32,7 @@ def reference(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray],
     names = [o.name for o in run.get_outputs()]
     made = []
     for sample in zip(*inputs.values()):
-        made.append(run.run(None, dict(zip(inputs, sample))))
+        made.append(run.run(None, dict(zip(inputs, map(np.asarray, sample)))))
         progress(1)
     return dict(zip(names, (np.stack(each) for each in zip(*made))))
 

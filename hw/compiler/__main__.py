@@ -32,6 +32,7 @@ COMMANDS = {
     "check": Command("hw.compiler.commands.check", "node by node: core, host or refused, and why"),
     "accuracy": Command("hw.compiler.commands.accuracy",
                         "labels and layers against the reference executor, on data"),
+    "nodetests": Command("hw.compiler.commands.nodetests", "ONNX's own tests of single nodes"),
 }
 
 

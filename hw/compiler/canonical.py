@@ -90,9 +90,9 @@ def signed(graph: Graph) -> Graph:
              and (graph.types[n.inputs[0]].element != "uint8" or n.inputs[0] in graph.constants
                   or format_at(graph, n) is None)]
     for value in graph.inputs:
+        wanted = (*_SAME_FORMAT, "Concat", "DequantizeLinear")
         if graph.types[value].element == "uint8" and any(
-                value in n.inputs and (n.op in _SAME_FORMAT or n.op == "DequantizeLinear"
-                                       and n not in fixed) for n in graph.nodes):
+                value in n.inputs and n.op in wanted and n not in fixed for n in graph.nodes):
             recode(value, f"{value}.signed", False)
             moved[value] = f"{value}.signed"
     back: dict[str, str] = {}
@@ -107,6 +107,8 @@ def signed(graph: Graph) -> Graph:
             made.append(replace(node, inputs=(moved[node.inputs[0]], rest[0], shifted(zero))))
         elif node.op in _SAME_FORMAT and node.inputs[0] in moved and len(node.outputs) == 1:
             twin(node, (moved[node.inputs[0]], *rest))
+        elif node.op == "Concat" and all(i in moved for i in node.inputs):
+            twin(node, tuple(moved[i] for i in node.inputs))
         else:
             for value in node.inputs:
                 if value in moved and value not in back and value not in graph.inputs:

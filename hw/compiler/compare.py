@@ -81,8 +81,16 @@ def _filled(rng: np.random.Generator, kind: TensorType, what: str) -> np.ndarray
 def values_of(graph: Graph, samples: Sequence[Mapping]) -> list[dict[str, np.ndarray]]:
     """Inputs, outputs and all 8-bit values of ``graph`` on ``samples``."""
     names = tuple(o for n in graph.nodes for o in n.outputs if o and _narrow(graph.types[o]))
-    run = Evaluator(graph, names)
-    return [{**sample, **run(sample)} for sample in samples]
+    run, made = Evaluator(graph, names), []
+    for sample in samples:
+        results = run(sample)
+        for name, value in results.items():
+            kind = graph.types[name]
+            if value.shape != kind.shape or value.dtype != kind.element:
+                raise Miscompiled(f"type of {name!r}: {value.dtype}{list(value.shape)} computed, "
+                                  f"{kind} inferred")
+        made.append({**sample, **results})
+    return made
 
 
 def _narrow(kind: TensorType) -> bool:

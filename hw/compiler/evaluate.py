@@ -55,7 +55,7 @@ class Host:
         run = self._run(step.node)
         names = [i for i in step.node.inputs if i and i not in self.graph.constants]
         stacks = [x.reshape(-1, *self.graph.types[name].shape) for x, name in zip(xs, names)]
-        results = [run(dict(zip(names, sample))) for sample in zip(*stacks)]
+        results = [run(dict(zip(names, map(np.asarray, sample)))) for sample in zip(*stacks)]
         made = [np.stack(each) for each in zip(*results)]
         return [m.reshape(-1, *m.shape[2:]) if m.ndim > 1 else m for m in made]
 

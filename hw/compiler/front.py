@@ -82,8 +82,12 @@ def load(source: str | Path | onnx.ModelProto | Graph, *, dims: Mapping[str, int
                          "give real ones with --calibration for accuracy")
         prepared = importer.prepare(importer.quantise(real, samples))
         old, new = (_outputs(m, samples) for m in (real, prepared))
-        if checked:
+        try:
             compare("quantise", _QUANTISED, from_onnx(prepared), old, new, tuple(old[0]))
+        except Miscompiled as lost:
+            raise Refusal(f"int8 is too coarse for this model: {lost}",
+                          nearest="calibrate with real inputs, or quantise it while training"
+                          ) from None
         for name in old[0]:
             lost = ratio_of([s[name] for s in old], [s[name] for s in new])
             notes.append(f"quantisation moves {name!r} by {100 * lost:.1f} % of its deviation "

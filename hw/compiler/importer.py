@@ -72,14 +72,16 @@ def _bind(model: onnx.ModelProto, dims: Mapping[str, int]) -> None:
     known = {i.name for i in model.graph.initializer}
     sizes = dict(dims)
     for value in model.graph.input:
-        if value.name in known or not value.type.tensor_type.HasField("shape"):
+        if value.name in known or not value.type.HasField("tensor_type"):
             continue
+        if not value.type.tensor_type.HasField("shape"):
+            raise Refusal(f"input {value.name!r} must have a shape, and has none")
         for index, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_value"):
                 continue
             if index and dim.dim_param not in sizes:
-                raise Refusal(f"dimension {index} of input {value.name!r} is dynamic"
-                              + (f" ({dim.dim_param})" if dim.dim_param else ""),
+                raise Refusal(f"dimension {index} of input {value.name!r} must be static, not "
+                              f"{dim.dim_param or 'unknown'}",
                               nearest=f"give its size with --dim {dim.dim_param or 'NAME'}=SIZE")
             dim.dim_value = sizes.setdefault(dim.dim_param or value.name, 1)
     del model.graph.value_info[:]  # inferred anew
@@ -106,6 +108,9 @@ def _verify(model: onnx.ModelProto) -> None:
             if name and name not in declared:
                 raise Refusal(f"{node.name} reads {name!r}, which nothing before it makes",
                               node.name)
+        for name in node.outputs:
+            if name and name in declared:
+                raise Refusal(f"{node.name} makes {name!r}, which is made already", node.name)
         declared.update(node.outputs)
         if any(i and i not in types for i in node.inputs) or node.op == "Constant":
             continue
@@ -183,14 +188,18 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
 @contextlib.contextmanager
 def _quietly():
     """The libraries log and warn about what is none of the user's business."""
+    import onnxruntime
+
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    onnxruntime.set_default_logger_severity(4)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(level)
+        onnxruntime.set_default_logger_severity(2)
 
 
 def _quantises_activations(model: onnx.ModelProto) -> bool:
@@ -243,22 +252,48 @@ def quantise(model: onnx.ModelProto,
     """The model in QDQ form: symmetric int8, weights per channel, by onnxruntime."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    model = _flat_biases(model)
+    model, excluded = _plain_gemms(model)
     with tempfile.TemporaryDirectory() as folder, _quietly():
         result = Path(folder) / "model.onnx"
         quantize_static(model, result, _Reader(samples), quant_format=QuantFormat.QDQ,
                         per_channel=True, activation_type=QuantType.QInt8,
-                        weight_type=QuantType.QInt8,
+                        weight_type=QuantType.QInt8, nodes_to_exclude=excluded,
                         extra_options={"ActivationSymmetric": True, "WeightSymmetric": True})
         return onnx.load(result)
 
 
-def _flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Gemm's bias [1, N] as [N], the same: quantize_static 1.31 fails on the former per channel."""
-    flat = onnx.ModelProto()
-    flat.CopyFrom(model)
-    biases = {n.input[2] for n in flat.graph.node if n.op_type == "Gemm" and len(n.input) > 2}
-    for tensor in flat.graph.initializer:
-        if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
-            del tensor.dims[0]
-    return flat
+def _plain_gemms(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
+    """Gemms without alpha and beta, their biases vectors; and the names of those that cannot be so.
+
+    quantize_static 1.31 applies beta twice, and fails on other biases when it quantises weights
+    per channel.
+    """
+    plain, others = onnx.ModelProto(), []
+    plain.CopyFrom(model)
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in plain.graph.initializer}
+    for index, node in enumerate(plain.graph.node):
+        node.name = node.name or f"node_{index}"
+        if node.op_type != "Gemm":
+            continue
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if not {i for i in node.input[1:] if i} <= tensors.keys():
+            others.append(node.name)
+            continue
+        weights = tensors[node.input[1]]
+        outputs = weights.shape[0 if given.get("transB") else 1]
+        made = {1: weights * np.float32(given.get("alpha", 1.0))}
+        if len(node.input) > 2 and node.input[2]:
+            bias = tensors[node.input[2]]
+            if bias.size not in (1, outputs) or bias.ndim == 2 and bias.shape[0] != 1:
+                others.append(node.name)
+                continue
+            made[2] = np.broadcast_to(bias.reshape(-1) * np.float32(given.get("beta", 1.0)),
+                                      (outputs,))
+        for place, value in made.items():
+            node.input[place] = f"{node.name}.input{place}"
+            plain.graph.initializer.append(onnx.numpy_helper.from_array(
+                np.ascontiguousarray(value, weights.dtype), node.input[place]))
+        del node.attribute[:]
+        node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in given.items()
+                              if k not in ("alpha", "beta"))
+    return plain, others

@@ -412,8 +412,23 @@ def to_integer(graph: Graph) -> Graph:
                 made += match.nodes
                 constants.update(match.constants)
         else:
-            made.append(node)
+            made.append(_on_integers(graph, node))
     return graph.change(made, constants)
+
+
+def _on_integers(graph: Graph, node: Node) -> Node:
+    """MaxPool and Concat of int8 values, whatever these stand for, or ``node`` as it is."""
+    kinds = [graph.types[i] for i in node.inputs if i]
+    if node.op not in ("MaxPool", "Concat") or len(node.outputs) > 1 or any(
+            k.element != "int8" or not 3 <= k.rank <= 4 for k in kinds) or any(
+            i in graph.constants for i in node.inputs):
+        return node
+    if node.op == "Concat" and node.attributes["axis"] % kinds[0].rank != 1:
+        return node
+    form = graph.types[node.outputs[0]].format or Format((1.0,), (0,))
+    return replace(node, op=f"npu.{node.op}", attributes={
+        **node.attributes, "formats": (form,) * len(kinds), "format": form, "low": -128,
+        "high": 127})
 
 
 def obstacles(graph: Graph) -> dict[str, Unable]:

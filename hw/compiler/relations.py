@@ -147,7 +147,8 @@ def _global_pool(call: _Call) -> list[TensorType]:
 
 def _flatten(call: _Call) -> list[TensorType]:
     x = call.type(0)
-    axis = _axis(call.attributes.get("axis", 1), x.rank + 1)
+    axis = call.attributes.get("axis", 1)
+    axis = x.rank if axis == x.rank else _axis(axis, x.rank)
     sizes = [int(np.prod(part, dtype=np.int64)) for part in (x.shape[:axis], x.shape[axis:])]
     return [TensorType(x.element, tuple(sizes), x.format)]
 

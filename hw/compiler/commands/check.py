@@ -9,6 +9,7 @@ from rich.table import Table
 
 from hw.compiler import front, importer
 from hw.compiler.integer import obstacles
+from hw.compiler.onnx_io import node_from_onnx
 from hw.compiler.operators import Host
 from hw.compiler.types import Refusal
 
@@ -82,8 +83,9 @@ def run(options) -> int:
     try:
         made = load(options)
     except Refusal as refusal:
-        table.add_row(escape(_short(refusal.node)), "", "[red]refused[/]", escape(refusal.reason),
-                      escape(refusal.nearest))
+        for each in _refused(options.model) or [refusal]:
+            table.add_row(escape(_short(each.node)), "", "[red]refused[/]", escape(each.reason),
+                          escape(each.nearest))
         console.print(table)
         raise
     found = rows(made)
@@ -97,6 +99,21 @@ def run(options) -> int:
     for note in made.notes:
         console.print(escape(note))
     return 0
+
+
+def _refused(path: str) -> list[Refusal]:
+    """Every node of the file that no one can execute, and not only the first."""
+    found = []
+    try:
+        nodes = importer.read(path).graph.node
+    except Refusal:
+        return found
+    for node in nodes:
+        try:
+            node_from_onnx(node)
+        except Refusal as refusal:
+            found.append(refusal)
+    return found
 
 
 def _short(name: str) -> str:

@@ -94,7 +94,7 @@ def test_real_numbers_of_a_format():
      "QuantizeLinear q on float32[1, 3, 8, 8] and float32[2]: scale must have 3 values for axis 1 "
      "of [1, 3, 8, 8], not 2"),
     ([Node("f", "Flatten", ("x",), ("y",), {"axis": 9})], {},
-     "Flatten f on float32[1, 3, 8, 8]: axis must be -5 to 4, not 9"),
+     "Flatten f on float32[1, 3, 8, 8]: axis must be -4 to 3, not 9"),
 ])
 def test_ill_formed_graphs_are_refused(nodes, constants, message):
     with pytest.raises(Refusal) as error:
