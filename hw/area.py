@@ -104,8 +104,10 @@ def _core(*kind: str) -> Callable[[], wiring.Component]:
 def _column(*kind: str, result: str) -> Callable[[], wiring.Component]:
     def make():
         from hw.formats import format_named
-        from hw.systolic.cell import cell_type
-        return cell_type(*kind).column(format_named(result))
+        from hw.systolic.cell import OutputStationaryCell, cell_type
+        cell = cell_type(*kind)
+        assert isinstance(cell, OutputStationaryCell)
+        return cell.column(format_named(result))
     return make
 
 
@@ -169,7 +171,8 @@ def measure(name: str, row: Row, *, seeds: tuple[int, ...] = SEEDS, pnr: bool = 
         bram=ecp5.bram, lutram=ecp5.lutram,
         **{f"{target}_lut": reports[target].lut if target in reports else None
            for target in TARGETS if target != "ecp5"},
-        mhz=placed and placed.fmax, mhz_runs=tuple(run.fmax for run in placed.runs) if pnr else (),
+        mhz=placed and placed.fmax,
+        mhz_runs=tuple(run.fmax for run in placed.runs) if placed else (),
         goal=goal, met=False if not all(met) else True if goal and len(met) == len(goal) else None)
 
 

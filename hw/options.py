@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help shows what is allowed)\n")
 
 
-def add_options(parser: argparse.ArgumentParser, config: type) -> None:
+def add_options(parser: argparse._ActionsContainer, config: type) -> None:
     """An option ``--name`` for each field of the dataclass ``config``."""
     for each in fields(config):
         shown = each.default if each.default != "" else "by the others"

@@ -5,7 +5,8 @@ project and the figures of its peers were measured; see :data:`TARGETS`.
 
 Yosys does not absorb registers into the ECP5's multiplier MULT18X18D. A registered multiplier is
 therefore a module of its own here (:mod:`hw.arith.multiply`), and the ECP5 flow puts the primitive,
-with its registers, in place of each one before synthesis begins.
+with its registers, in place of each one before synthesis begins. The iCE40 flow flattens
+those of significands only after it has made an SB_MAC16 of each.
 """
 
 import dataclasses
@@ -89,6 +90,9 @@ TARGETS = {
 }
 
 
+_AFTER = {"ice40": ("setattr -mod -unset keep_hierarchy *dsp_*_u", "flatten", "clean -purge")}
+
+
 def target_named(name: str) -> Target:
     if name not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {name!r}")
@@ -167,6 +171,11 @@ def front_end(text: str, top: str, target: str) -> tuple[dict[str, str], list[st
     if target == "ecp5" and (multipliers := _multipliers(text)):
         files["multipliers.v"] = multipliers
         commands += ["read_verilog -overwrite multipliers.v", f"hierarchy -top {top}"]
+    if target == "ice40":
+        # Each stays a module until it is packed. In the flat circuit the pass ice40_dsp of Yosys
+        # 0.70 crashes where the factor b has a constant bit, as significands have, and a second
+        # register follows the product: it asks a register of b that it did not find for its reset.
+        commands.append("setattr -mod -set keep_hierarchy 1 *dsp_*_u")
     return files, commands
 
 
@@ -203,6 +212,7 @@ def synthesised_dir(text: str, top: str, target: str, *, timeout: float | None =
     files, commands = front_end(text, top, target)
     commands += [
         f"{target_named(target).command} -top {top}",
+        *_AFTER.get(target, ()),
         "write_json netlist.json",
         "write_verilog -noattr netlist.v",
     ]

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [
-    "ToolError", "ToolTimeout", "require", "run", "run_yosys", "stop_all", "yosys_share",
-    "yosys_version",
+    "ToolError", "ToolTimeout", "package_folder", "require", "run", "run_yosys", "stop_all",
+    "yosys_share", "yosys_version",
 ]
 
 
@@ -30,6 +30,14 @@ def require(module: str, package: str, extra: str) -> str:
     if importlib.util.find_spec(module) is None:
         raise ToolError(f"{package} is not installed: pip install 'npugen[{extra}]'")
     return importlib.metadata.version(package)
+
+
+def package_folder(module: str, package: str, extra: str) -> Path:
+    """Folder of the installed ``package``; raises as :func:`require`."""
+    require(module, package, extra)
+    spec = importlib.util.find_spec(module)
+    assert spec and spec.origin
+    return Path(spec.origin).parent
 
 
 # The line that says what went wrong: the first that a tool itself calls an error.
@@ -116,5 +124,4 @@ def yosys_version() -> str:
 
 def yosys_share() -> Path:
     """Folder of the cell libraries that come with Yosys."""
-    require("pyosys", "pyosys", "synth")
-    return Path(importlib.util.find_spec("pyosys").origin).parent / "share"
+    return package_folder("pyosys", "pyosys", "synth") / "share"

@@ -16,7 +16,7 @@ Wilton, "LeFlow: Enabling Flexible FPGA High-Level Synthesis of Tensorflow Deep 
     09 conv2d_a     3x3, stride 1, padded to the same size, 1 channel to 2, 8x8
     10 conv2d_a_f   8x8, unrolled
     11 conv2d_b     64x64
-    12 maxp_a       3x3, stride 3, 8x8
+    12 maxp_a       2x2, 8x8 (3x3, stride 3 in LeFlow's repository)
     13 maxp_b       32x32
     14 maxp_b_f     32x32, unrolled
     15 thxprlsg     sigmoid(relu(exp(tanh(x)))), 8
@@ -147,6 +147,7 @@ def relu(config: ArrayConfig, rng: np.random.Generator, *, size: int) -> Work:
 
 def dense(config: ArrayConfig, rng: np.random.Generator, *, outputs: int) -> Work:
     gemm = random_gemm(config, 1, 1, outputs, rng, bias=True)
+    assert gemm.bias is not None
     x, w = (_values(words, config.cell.operand) for words in (gemm.a, gemm.w))
     return Work([gemm], lambda results: results[0], golden(config, gemm),
                 x @ w + _values(gemm.bias, config.cell.bias), gemm.macs)
@@ -161,8 +162,8 @@ def convolution(config: ArrayConfig, rng: np.random.Generator, *, size: int,
     gemm = Gemm(windows.reshape(size * size, 9), kernels)
 
     values, taps = (_values(words, config.cell.operand) for words in (image, kernels))
-    exact = sum(values[dy:dy + size, dx:dx + size, None] * taps[3 * dy + dx]
-                for dy in range(3) for dx in range(3))
+    exact = np.sum([values[dy:dy + size, dx:dx + size, None] * taps[3 * dy + dx]
+                    for dy in range(3) for dx in range(3)], axis=0)
     return Work([gemm], lambda results: results[0].reshape(size, size, outputs),
                 golden(config, gemm).reshape(size, size, outputs), exact,
                 outputs * (3 * size - 2) ** 2)  # on each side, two of 3 * size taps are padding
@@ -187,9 +188,9 @@ BLOCKS = (
     Block("conv2d_a", "convolution 3x3, 8x8", _CONV, partial(convolution, size=8)),
     Block("conv2d_a_f", "convolution 3x3, 8x8, unrolled", _CONV, partial(convolution, size=8)),
     Block("conv2d_b", "convolution 3x3, 64x64", _CONV, partial(convolution, size=64)),
-    Block("maxp_a", "max-pooling 3x3, 8x8", _MAXP),
-    Block("maxp_b", "max-pooling 3x3, 32x32", _MAXP),
-    Block("maxp_b_f", "max-pooling 3x3, 32x32, unrolled", _MAXP),
+    Block("maxp_a", "max-pooling 2x2, 8x8", _MAXP),
+    Block("maxp_b", "max-pooling 2x2, 32x32", _MAXP),
+    Block("maxp_b_f", "max-pooling 2x2, 32x32, unrolled", _MAXP),
     Block("thxprlsg", "tanh, exp, ReLU, sigmoid, 8", "no tanh, exp, sigmoid",
           part=Block("relu", "ReLU, 8", "x @ diag(1), ReLU behind the sums",
                      partial(relu, size=8))),
@@ -253,7 +254,8 @@ a unit that the array does not have. This page is written by
 as simulated; *formula*: by the closed form. *Used*: products that the block asks for over cells
 times cycles; a small block by itself is mostly loading weights, filling and draining. *LUT4eq*:
 the whole array on ECP5, after synthesis. An unrolled block computes what the one before it
-computes; the size of the array takes the place of unrolling.
+computes; the size of the array takes the place of unrolling. LeFlow's repository pools 3x3 with
+stride 3; that would wait as well.
 """,
              "| | block | on the array | " + " | ".join(FIGURES) + " | how |",
              "|---|---|---" + "|--:" * len(FIGURES) + "|---|"]

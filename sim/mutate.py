@@ -104,6 +104,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 # Pins left alone, by type of cell: clocks, what Yosys wants to be constant, and the outputs of
 # registers, whose initial value would get lost (the inputs they come from and go to remain).
 _SPARED = (("$meminit", ".*"), ("$memrd", "(?!ADDR|DATA)"), ("$", "CLK$|Q$"))
+# Bits that are constant, or that nobody looks at, are no place for an injury.
+_TRIM = ("opt_expr -fine", "wreduce", "splitcells", "opt_clean")
 _SPARE = 2  # so many more candidates than asked for, because those pins are left out
 
 
@@ -162,7 +164,7 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *, name
         files, reader = _rtlil(design, name), "read_rtlil"
     width = n.bit_length()
     prepare = [*(f"{reader} {file}" for file in files), f"hierarchy -check -top {name}",
-               "proc", "flatten", "opt_clean"]
+               "proc", "flatten", *_TRIM]
 
     places = " ".join(f"a:src=*{part}*" for part in within) or "t:*"
     places += " %u" * (len(within) - 1)

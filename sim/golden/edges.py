@@ -9,7 +9,7 @@ __all__ = ["run"]
 
 def run(model: EdgeModel, codes: np.ndarray) -> np.ndarray:
     """Results (samples, outputs), signed, of unsigned codes (samples, inputs)."""
-    index = np.asarray(codes, np.int64)
+    index = total = np.asarray(codes, np.int64)
     for layer in model.layers:
         inputs = np.arange(index.shape[1])
         total = (layer.tables[inputs, :, index] * layer.edges).sum(1)

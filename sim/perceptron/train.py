@@ -20,7 +20,7 @@ def train(x: np.ndarray, y: np.ndarray, *, hidden: int, epochs: int, seed: int,
 
     classes = np.unique(y)
     net = MLPClassifier((hidden,), random_state=seed, learning_rate_init=1e-3, alpha=1e-4,
-                        batch_size=min(100, len(x)))
+                        batch_size=min(100, len(x)))  # pyright: ignore[reportArgumentType]
     for epoch in range(epochs):
         net.learning_rate_init = 1e-3
         net.partial_fit(x, y, classes=classes)

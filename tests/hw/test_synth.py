@@ -6,6 +6,7 @@ import pytest
 from amaranth import Module, signed
 from amaranth.lib import wiring
 
+from hw.arith.fma import FusedMultiplyAdd
 from hw.arith.multiply import FloatMultiply, IntegerMultiply
 from hw.formats import FLOAT16, FloatFormat
 from hw.mult18x18d import MULTIPLIER_MODEL
@@ -13,6 +14,8 @@ from hw.netlist import netlist
 from hw.synth import TARGETS, Report, synthesise
 from hw.tools import ToolError
 from hw.verilog import to_verilog
+from sim.golden.arith.fma import fma
+from sim.golden.arith.fma_cases import directed
 from sim.golden.arith.multiply import multiply
 from sim.verilated import Engine
 
@@ -90,6 +93,16 @@ def test_netlist_computes_as_the_model(target):
     engine = Engine(netlist(to_verilog(dut, "dut"), "dut", target), "dut")
     got = engine.pipe({"a": a, "b": b}, ["y"], latency=dut.latency)["y"]
     np.testing.assert_array_equal(got, multiply(a, b, operand, FLOAT16))
+
+
+def test_ice40_netlist_of_a_fused_multiply_add():
+    """Its factors have constant bits, and a register follows that of the product."""
+    dut = FusedMultiplyAdd()
+    a, b, c, _ = directed(np.random.default_rng(0), 3000)
+    engine = Engine(netlist(to_verilog(dut, "dut"), "dut", "ice40"), "dut")
+    got = engine.pipe({"a": a, "b": b, "c": c}, ["y"], latency=dut.latency)["y"]
+    np.testing.assert_array_equal(got, fma(a, b, c))
+    assert synthesise(to_verilog(dut, "dut"), "dut", "ice40").dsp == 1
 
 
 def test_netlist_of_memory():

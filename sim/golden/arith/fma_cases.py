@@ -76,7 +76,8 @@ class _Draw:
     def signed(self, fmt: FloatFormat, magnitude: int) -> np.ndarray:
         return self.bits(1) << (fmt.width - 1) | magnitude
 
-    def factors(self, exponent, a_significand, b_significand, sign) -> tuple[np.ndarray, ...]:
+    def factors(self, exponent, a_significand, b_significand,
+                sign) -> tuple[np.ndarray, np.ndarray]:
         """Words whose exponents add up to ``exponent``, and whose signs multiply to ``sign``."""
         fmt = self.operand
         low, high = (limit // 2 for limit in _finite_products(fmt))
@@ -193,7 +194,7 @@ def _nan(d: _Draw, fmt: FloatFormat) -> np.ndarray:
         d.bits(1) << (fmt.width - 1) | fmt.infinity | d.between(1, (1 << fmt.fraction) - 1))
 
 
-def _ordinary_factors(d: _Draw) -> tuple[np.ndarray, ...]:
+def _ordinary_factors(d: _Draw) -> tuple[np.ndarray, np.ndarray]:
     """Factors of a product that the sum's format holds."""
     low, high = _finite_products(d.operand)
     exponent = d.between(max(low, d.sum.min_exponent), min(high, d.sum.max_exponent - 1))
