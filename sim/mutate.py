@@ -28,7 +28,7 @@ from amaranth.lib import wiring
 from hw.cache import cached_dir
 from hw.tools import ToolError, ToolTimeout, run_yosys, yosys_version
 from hw.verilog import _Text
-from sim.verilated import Engine, StreamError
+from sim.verilated import Engine, Port, StreamError
 
 __all__ = ["SELECT", "Mutation", "Survivor", "Outcome", "MutantEngine", "mutants", "survivors"]
 
@@ -249,9 +249,10 @@ def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n
         if not passes(0):
             raise ValueError(f"check must pass on {name} itself, which it does not")
         alive = [mutation for mutation in mutations if passes(mutation.index)]
+        ports = tuple(engine.ports.values())
     with ThreadPoolExecutor(2) as pool:
         verdicts = list(pool.map(
-            lambda mutation: _prove(folder, mutation.index, name, steps, timeout), alive))
+            lambda mutation: _prove(folder, mutation.index, name, ports, steps, timeout), alive))
     return Outcome(name, seed, len(mutations), len(mutations) - len(alive),
                    tuple(Survivor(mutation, *verdict)
                          for mutation, verdict in zip(alive, verdicts)))
@@ -259,23 +260,64 @@ def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n
 
 # Telling equivalent mutants ---------------------------------------------------------------------
 
+_PROVED = "Induction step proven: SUCCESS!"
+_LOCAL_STEPS = 3
 _SHOWN = re.compile(r"^ +(\d+) \\(\S+) +\S+ +\S+ +([01x]+) *$", re.MULTILINE)
 
 
-def _prove(folder: Path, index: int, name: str, steps: int, timeout: int) -> tuple[str, str]:
+def _copy(module: str, name: str, ports: tuple[Port, ...], index: int) -> str:
+    """Verilog of mutant ``index`` as ``module``. Payloads that are not valid read as 0."""
+    ports = tuple(port for port in ports if port.name != SELECT)
+    names = {port.name for port in ports}
+    declared, pins, shown = [], [f".{SELECT}({index})"], []
+    for port in ports:
+        way, width = "input" if port.is_input else "output", f"[{port.width - 1}:0]"
+        declared.append(f"{way} {width} \\{port.name} ")
+        valid = re.sub("__payload.*", "__valid", port.name)
+        if port.is_input or valid == port.name or valid not in names:
+            pins.append(f".\\{port.name} (\\{port.name} )")
+        else:
+            pins.append(f".\\{port.name} (\\{port.name}.raw )")
+            shown.append(f"  wire {width} \\{port.name}.raw ;\n"
+                         f"  assign \\{port.name} = \\{valid} ? \\{port.name}.raw : 0;\n")
+    return (f"module {module}({', '.join(declared)});\n{''.join(shown)}"
+            f"  \\{name} copy({', '.join(pins)});\nendmodule\n")
+
+
+def _prove(folder: Path, index: int, name: str, ports: tuple[Port, ...], steps: int,
+           timeout: int) -> tuple[str, str]:
     """Verdict and detail of one mutant, from a proof that its outputs are those of number 0.
 
+    First the cheap question, which most equivalent mutants answer: from any common state, do all
+    registers and outputs stay the same? If not, the outputs alone are compared, from power-up on;
+    without registers' feedback that induction is complete after as many steps as stages.
+    """
+    copies = _copy("whole", name, ports, 0) + _copy("injured", name, ports, index)
+    log, _ = _induct(folder, copies, ["expose -dff -shared whole injured"], _LOCAL_STEPS, timeout)
+    if _PROVED in log:
+        return "equivalent", "proved: registers and outputs stay the same from any common state"
+    log, late = _induct(folder, copies, [], steps, timeout)
+    if _PROVED in log:
+        lengths = re.findall(r"Trying induction with length (\d+)", log)
+        return "equivalent", f"proved by induction of length {lengths[-1]}"
+    if "SAT temporal induction proof finished - model found for base case: FAIL!" in log:
+        return "different", _inputs(log[log.index("model found for base case"):])
+    if late:
+        return "unknown", f"no proof within {timeout} s"
+    return "bounded", f"the same outputs for {steps} cycles after power-up"
+
+
+def _induct(folder: Path, copies: str, prepare: list[str], steps: int,
+            timeout: int) -> tuple[str, bool]:
+    """The log of an attempt to prove ``whole`` and ``injured`` alike, and whether it took too long.
+
     What both circuits share is merged first, so that the solver sees only what lies behind the
-    injury; without registers' feedback the induction is complete after as many steps as stages.
+    injury.
     """
     commands = [
-        "read_rtlil mutants.il",
-        *(command for number, copy in ((0, "whole"), (index, "injured")) for command in (
-            f"copy {name} {copy}", f"delete -input {copy}/w:{SELECT}", f"cd {copy}",
-            f"connect -set {SELECT} {number}", "cd ..")),
-        f"delete {name}",
-        "miter -equiv -flatten -make_outputs whole injured miter",
-        "hierarchy -top miter", "memory_map",
+        "read_rtlil mutants.il", "read_verilog copies.v", "flatten whole injured", "memory_map",
+        "dffunmap", "opt_clean", *prepare,
+        "miter -equiv -flatten -make_outputs whole injured miter", "hierarchy -top miter",
         "setundef -init -zero",  # what Verilog leaves unknown is 0 in the simulator, too
         "opt -full -share_all",
         f"sat -tempinduct -prove trigger 0 -maxsteps {steps} -show-inputs miter",
@@ -286,22 +328,16 @@ def _prove(folder: Path, index: int, name: str, steps: int, timeout: int) -> tup
 
     def make(work):
         (work / "mutants.il").write_text((folder / "mutants.il").read_text())
+        (work / "copies.v").write_text(copies)
         try:
             run_yosys(work, commands, script="prove.ys", timeout=timeout)
         except ToolTimeout:
             (work / "timeout").touch()
         (work / "mutants.il").unlink()
 
-    work = cached_dir("equivalence", folder.name, commands, timeout, yosys_version(), make=make)
-    log = (work / "prove.log").read_text()
-    if "Induction step proven: SUCCESS!" in log:
-        lengths = re.findall(r"Trying induction with length (\d+)", log)
-        return "equivalent", f"proved by induction of length {lengths[-1]}"
-    if "SAT temporal induction proof finished - model found for base case: FAIL!" in log:
-        return "different", _inputs(log[log.index("model found for base case"):])
-    if (work / "timeout").exists():
-        return "unknown", f"no proof within {timeout} s"
-    return "bounded", f"the same outputs for {steps} cycles after power-up"
+    work = cached_dir("equivalence", folder.name, commands, copies, timeout, yosys_version(),
+                      make=make)
+    return (work / "prove.log").read_text(), (work / "timeout").exists()
 
 
 def _inputs(log: str) -> str:

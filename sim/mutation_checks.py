@@ -22,7 +22,7 @@ from sim.golden.arith.fma import fma
 from sim.golden.arith.fma_cases import directed
 from sim.golden.arith.multiply import multiply
 from sim.systolic import ArrayDriver
-from sim.verilated import Engine
+from sim.verilated import Engine, StreamTimeout
 from sim.vta_mutation import WITHIN, check_core, core
 
 __all__ = ["CHECKS"]
@@ -41,13 +41,14 @@ def _pipeline(make, stimulus):
 # Arithmetic -------------------------------------------------------------------------------------
 
 def _words(fmt: FloatFormat, count: int, seed: int) -> np.ndarray:
-    """Random words of ``fmt``, and every pair of bits that stands for a corner of it."""
+    """Random words of ``fmt``, and its corners: fractions of no bit, one bit and all bits."""
     rng = np.random.default_rng(seed)
     top = (1 << fmt.exponent) - 1
     corners = [sign << fmt.width - 1 | exponent << fmt.fraction | fraction
                for sign in (0, 1)
                for exponent in (0, 1, 2, fmt.bias - 1, fmt.bias, fmt.bias + 1, top - 1, top)
-               for fraction in (0, 1, 1 << fmt.fraction - 1, (1 << fmt.fraction) - 1)]
+               for fraction in (0, (1 << fmt.fraction) - 1,
+                                *(1 << bit for bit in range(fmt.fraction)))]
     return np.concatenate([np.array(corners), rng.integers(0, 1 << fmt.width, count)])
 
 
@@ -118,46 +119,74 @@ def _level(engine: Engine) -> int:
 # Arrays -----------------------------------------------------------------------------------------
 
 def _array(**fields):
-    """Products of odd sizes, alone and queued, with and without stalls; a reset; wrong commands."""
+    """Products of all sizes and kinds of stalls; resets in the midst of them; wrong commands."""
     config = ArrayConfig(depth=16, **fields)
-    has_bias = not (config.dataflow == "os" and config.format == "int8")
 
     @cache
-    def products():
+    def products(name):
         rng = np.random.default_rng(1)
-        # Odd sizes; full accumulators; each count of a command beyond eight bits.
-        sizes = [(5, 7, 6), (16, 3, 3), (1, 1, 1), (4, 9, 8), (9, 3, 2),
-                 (700, 2, 3), (2, 2, 900), (2, 700, 2), (60, 1, 60)]
-        made = [random_gemm(config, *size, rng, bias=has_bias and bool(n & 1), relu=bool(n & 2))
-                for n, size in enumerate(sizes)]
-        return made, [golden(config, product) for product in made]
+        return [(product, golden(config, product)) for product in (
+            random_gemm(config, *size, rng, bias=_has_bias(config) and bool(n & 1),
+                        relu=bool(n & 2)) for n, size in enumerate(_SIZES[name]))]
+
+    def right(driver: ArrayDriver, name: str, stall=0.0) -> bool:
+        made, wanted = zip(*products(name))
+        run = driver.run(made, stall=stall, seed=1,
+                         timeout=1_000_000 if name == "large" else 60_000)
+        return all(map(np.array_equal, run.results, wanted)) \
+            and (bool(stall) or run.cycles == run.formula_cycles)
 
     def check(engine: Engine) -> bool:
-        made, wanted = products()
         driver = ArrayDriver(config, engine=engine)
-        # No pauses; all pause; a taker so slow that the results' room runs out.
-        for stall in (0.0, 0.4, {"o": 0.9}):
-            run = driver.run(made, stall=stall, seed=1, timeout=60_000)
-            if not all(map(np.array_equal, run.results, wanted)):
-                return False
-            if not stall and run.cycles != run.formula_cycles:
-                return False
-        for word, error in _wrong_commands(config):
-            engine.set("i_command__payload", word)
-            engine.set("i_command__valid", 1)
-            for stream in ("i_weights", "i_activations"):
-                engine.set(f"{stream}__valid", 1)
-            engine.step(100)
-            if engine.get("error") != error.value or engine.get("i_command__ready"):
-                return False
-            engine.set("i_command__valid", 0)
-            engine.reset()
-            if engine.get("error"):
-                return False
-        again = driver.run(made[:2], timeout=60_000)
-        return all(map(np.array_equal, again.results, wanted)) \
-            and again.cycles == again.formula_cycles
+        return all(right(driver, "small", stall) for stall in _STALLS) \
+            and all(_stops(engine, config, *wrong) and right(driver, "few")
+                    for wrong in _wrong_commands(config)) \
+            and all(_interrupted(driver, products("small"), cycles, stall) and right(driver, "few")
+                    for cycles, stall in _INTERRUPTIONS) \
+            and right(driver, "large")
     return lambda: systolic_array(config), check
+
+
+# Rows, k, columns. Odd sizes, full accumulators, and counts that use all bits of a command.
+_SIZES = {
+    "few":   [(5, 7, 6), (3, 2, 1)],
+    "small": [(5, 7, 6), (16, 3, 3), (1, 1, 1), (4, 9, 8), (9, 3, 2), (8, 5, 5), (60, 1, 60),
+              (300, 2, 3), (2, 300, 2)],
+    "large": [(65_535, 1, 1), (33_000, 2, 6), (1, 130_000, 1), (2, 1, 190_000)],
+}
+# No pauses; all pause; each in turn so slow that all the others wait for it.
+_STALLS = (0.0, 0.4, {"o": 0.95}, {"i_weights": 0.9}, {"i_activations": 0.9}, {"i_command": 0.95})
+# Cycles after which a reset interrupts the small products, and the stalls until then.
+_INTERRUPTIONS = [(cycles, stall) for cycles in (3, 17, 40, 90, 170)
+                  for stall in (0.0, {"o": 0.99}, {"i_weights": 0.8}, {"i_activations": 0.8})]
+
+
+def _has_bias(config: ArrayConfig) -> bool:
+    return not (config.dataflow == "os" and config.format == "int8")
+
+
+def _stops(engine: Engine, config: ArrayConfig, word: int, error: ArrayError) -> bool:
+    """A wrong command: the array says why, takes nothing more, and starts again after a reset."""
+    engine.set("i_command__payload", word)
+    for stream in ("i_command", "i_weights", "i_activations"):
+        engine.set(f"{stream}__valid", 1)
+    engine.step(100)
+    stopped = engine.get("error") == error.value and not engine.get("i_command__ready") \
+        and not engine.get("i_activations__ready")
+    for stream in ("i_command", "i_weights", "i_activations"):
+        engine.set(f"{stream}__valid", 0)
+    engine.reset()
+    return stopped and not engine.get("error")
+
+
+def _interrupted(driver: ArrayDriver, products, cycles: int, stall) -> bool:
+    """Begin ``products`` and reset the array in their midst. Nothing of them is left over."""
+    try:
+        driver.run([product for product, _ in products], stall=stall, seed=2, timeout=cycles)
+    except StreamTimeout:
+        driver.engine.reset()
+        return not driver.engine.get("o__valid")
+    return False
 
 
 def _wrong_commands(config: ArrayConfig):
