@@ -8,24 +8,28 @@ An injury that the test lets pass is a *survivor*. Some survivors compute the sa
 stuck bit that was constant anyway); those are found by proof and do not count. The rest shows what
 the test does not look at::
 
-    python -m sim.mutate             # every design, a JSON line each
+    python -m sim.mutate             # every design, a JSON line each and a table at the end
     python -m sim.mutate fma -n 500  # one of them, with more injuries
 """
 
-import argparse
 import json
+import os
 import random
 import re
-import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
+from rich.console import Console
+from rich.table import Table
 
 from hw.cache import cached_dir
+from hw.options import Parser, command
 from hw.tools import ToolError, ToolTimeout, run_yosys, yosys_version
 from hw.verilog import _Text
 from sim.verilated import Engine, Port, StreamError
@@ -261,7 +265,6 @@ def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n
 # Telling equivalent mutants ---------------------------------------------------------------------
 
 _PROVED = "Induction step proven: SUCCESS!"
-_LOCAL_STEPS = 3
 _SHOWN = re.compile(r"^ +(\d+) \\(\S+) +\S+ +\S+ +([01x]+) *$", re.MULTILINE)
 
 
@@ -289,14 +292,21 @@ def _prove(folder: Path, index: int, name: str, ports: tuple[Port, ...], steps: 
     """Verdict and detail of one mutant, from a proof that its outputs are those of number 0.
 
     First the cheap question, which most equivalent mutants answer: from any common state, do all
-    registers and outputs stay the same? If not, the outputs alone are compared, from power-up on;
-    without registers' feedback that induction is complete after as many steps as stages.
+    registers and outputs stay the same? It has no time in it, and what the two share vanishes. If
+    they do not, the outputs alone are compared, from power-up on; without registers' feedback that
+    induction is complete after as many steps as stages.
     """
+    if not timeout:
+        return "unknown", "no proof was tried"
     copies = _copy("whole", name, ports, 0) + _copy("injured", name, ports, index)
-    log, _ = _induct(folder, copies, ["expose -dff -shared whole injured"], _LOCAL_STEPS, timeout)
+    log, late = _compare(folder, copies, ["expose -dff -evert-dff -shared whole injured"], 2,
+                         timeout)
     if _PROVED in log:
         return "equivalent", "proved: registers and outputs stay the same from any common state"
-    log, late = _induct(folder, copies, [], steps, timeout)
+    if not steps:
+        return "unknown", f"no proof within {timeout} s" if late else \
+            "some common state, perhaps out of reach, tells it apart"
+    log, late = _compare(folder, copies, [], steps, timeout)
     if _PROVED in log:
         lengths = re.findall(r"Trying induction with length (\d+)", log)
         return "equivalent", f"proved by induction of length {lengths[-1]}"
@@ -307,24 +317,21 @@ def _prove(folder: Path, index: int, name: str, ports: tuple[Port, ...], steps: 
     return "bounded", f"the same outputs for {steps} cycles after power-up"
 
 
-def _induct(folder: Path, copies: str, prepare: list[str], steps: int,
-            timeout: int) -> tuple[str, bool]:
+def _compare(folder: Path, copies: str, prepare: list[str], steps: int,
+             timeout: int) -> tuple[str, bool]:
     """The log of an attempt to prove ``whole`` and ``injured`` alike, and whether it took too long.
 
     What both circuits share is merged first, so that the solver sees only what lies behind the
     injury.
     """
     commands = [
-        "read_rtlil mutants.il", "read_verilog copies.v", "flatten whole injured", "memory_map",
-        "dffunmap", "opt_clean", *prepare,
+        "read_rtlil mutants.il", "read_verilog copies.v", "flatten whole injured", "opt_expr",
+        "memory_map", "dffunmap", "opt_clean", *prepare,
         "miter -equiv -flatten -make_outputs whole injured miter", "hierarchy -top miter",
         "setundef -init -zero",  # what Verilog leaves unknown is 0 in the simulator, too
         "opt -full -share_all",
         f"sat -tempinduct -prove trigger 0 -maxsteps {steps} -show-inputs miter",
     ]
-
-    if not timeout:
-        return "unknown", "no proof was tried"
 
     def make(work):
         (work / "mutants.il").write_text((folder / "mutants.il").read_text())
@@ -352,30 +359,64 @@ def _inputs(log: str) -> str:
                      for cycle, values in sorted(cycles.items())) or "any inputs"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _run(name: str, n: int, seed: int) -> Outcome:
     from sim.mutation_checks import CHECKS  # the edge: the harness itself knows no design
 
-    parser = argparse.ArgumentParser(prog="python -m sim.mutate", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", choices=CHECKS, help="default: all of them")
+    make, check, *special = CHECKS[name]
+    return survivors(make(), check, n, seed, name=name, **dict(*special))
+
+
+def _outcomes(names: list[str], n: int, seed: int, jobs: int) -> Iterator[Outcome]:
+    """In the order of ``names``, ``jobs`` at a time."""
+    if min(jobs, len(names)) == 1:
+        yield from map(_run, names, repeat(n), repeat(seed))
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        yield from pool.map(_run, names, repeat(n), repeat(seed))
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table("design", "injuries", "caught", "equivalent", "survive", "score")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for each in outcomes:
+        left = each.total - each.caught - each.equivalent
+        table.add_row(each.name, str(each.total), str(each.caught), str(each.equivalent), str(left),
+                      f"{each.score:.1%}")
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from sim.mutation_checks import CHECKS
+
+    parser = Parser(prog="python -m sim.mutate", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help=f"designs: {', '.join(CHECKS)} (default: all of them)")
     parser.add_argument("-n", type=int, default=200, help="injuries per design (default: 200)")
     parser.add_argument("--seed", type=int, default=1, help="picks them (default: 1)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
+                        help="designs at a time (default: one for each processor)")
     parser.add_argument("--at-least", type=float, default=0.95, metavar="SHARE",
                         help="exit code 1 when fewer are caught (default: 0.95)")
     options = parser.parse_args(arguments)
-    low = False
-    for name in [options.name] if options.name else CHECKS:
-        make, check, *special = CHECKS[name]
-        try:
-            outcome = survivors(make(), check, options.n, options.seed, name=name,
-                                **dict(*special))
-        except (ToolError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+    for name in options.names:
+        if name not in CHECKS:
+            raise ValueError(f"design must be one of {', '.join(CHECKS)}, not {name!r}")
+    for name, least in (("n", 1), ("seed", 0), ("jobs", 1)):
+        if getattr(options, name) < least:
+            raise ValueError(f"{name} must be {least} or more, not {getattr(options, name)}")
+
+    outcomes, console = [], Console(stderr=True)
+    for outcome in _outcomes(options.names or list(CHECKS), options.n, options.seed, options.jobs):
+        outcomes.append(outcome)
         print(outcome.to_json(), flush=True)
-        low |= outcome.score < options.at_least
-    return int(low)
+        for survivor in outcome.survivors:
+            if survivor.verdict != "equivalent":
+                console.print(f"{outcome.name}: {survivor.mutation}: {survivor.verdict}: "
+                              f"{survivor.detail}", markup=False, highlight=False, soft_wrap=True)
+    console.print(_table(outcomes))
+    return int(any(outcome.score < options.at_least for outcome in outcomes))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)()

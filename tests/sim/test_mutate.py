@@ -7,12 +7,13 @@ from hw.tools import ToolError
 from sim import mutate
 from sim.mutate import SELECT, MutantEngine, mutants, survivors
 
-# y = 3 a + b, by way of an adder whose top bit is always 0 and a register.
+# y = 3 a + b, by way of a register and a term that is always 0.
 DESIGN = """
 module dut(input clk, input [3:0] a, b, output reg [6:0] y);
   wire [5:0] twice = {1'b0, a, 1'b0};
-  wire [7:0] sum = twice + a + b;
-  always @(posedge clk) y <= sum[6:0];
+  wire [3:0] nothing = a & ~(a | b);
+  wire [6:0] sum = twice + a + b;
+  always @(posedge clk) y <= sum | nothing;
 endmodule
 """
 A, B = np.divmod(np.arange(256), 16)
@@ -52,6 +53,30 @@ def test_careless_check_leaves_real_survivors(outcome):
     assert found.caught == outcome.caught - verdicts.count("different")
     assert found.score == found.caught / (N - found.equivalent) < 1
     assert all("b=0x" in s.detail for s in found.survivors if s.verdict == "different")
+
+
+# A stream whose payload is 0 while it is not valid, where nobody looks at it.
+STREAM = """
+module stream(input clk, i__valid, input [3:0] i__payload,
+              output reg o__valid, output reg [3:0] o__payload);
+  always @(posedge clk) o__valid <= i__valid;
+  always @(posedge clk) o__payload <= i__valid ? i__payload : 4'b0;
+endmodule
+"""
+
+
+def only_what_is_valid(engine):
+    valid, payload = np.divmod(np.random.default_rng(0).permutation(32), 16)
+    got = engine.pipe({"i__valid": valid, "i__payload": payload}, ["o__valid", "o__payload"],
+                      latency=1)
+    return bool((got["o__valid"] == valid).all()
+                and (got["o__payload"] == payload)[valid == 1].all())
+
+
+def test_payloads_count_where_they_are_valid():
+    outcome = survivors(STREAM, only_what_is_valid, N, name="stream")
+    assert outcome.survivors
+    assert {survivor.verdict for survivor in outcome.survivors} == {"equivalent"}
 
 
 def test_json(outcome):
@@ -103,4 +128,20 @@ def test_command(monkeypatch, capsys, check, code):
     import sim.mutation_checks
     monkeypatch.setattr(sim.mutation_checks, "CHECKS", {"dut": (lambda: DESIGN, check)})
     assert mutate.main(["-n", str(N)]) == code
-    assert json.loads(capsys.readouterr().out)["name"] == "dut"
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["name"] == "dut"
+    assert ("dut: " in shown.err) == bool(code)  # survivors that no proof excuses
+    assert "score" in shown.err
+
+
+@pytest.mark.parametrize("options, message", [
+    (["nand"], "design must be one of dut, not 'nand'"),
+    (["-n", "0"], "n must be 1 or more, not 0"),
+    (["--seed", "-1"], "seed must be 0 or more, not -1"),
+    (["--jobs", "0"], "jobs must be 1 or more, not 0"),
+])
+def test_wrong_options(monkeypatch, options, message):
+    import sim.mutation_checks
+    monkeypatch.setattr(sim.mutation_checks, "CHECKS", {"dut": (lambda: DESIGN, exact)})
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        mutate.main(options)
