@@ -15,6 +15,14 @@ class Costs:
     latency: int = 16   # of memory
     start:   int = 24   # from a token that is awaited to the first beat on the bus, without latency
     end:     int = 12   # from the last cycle of work to the token's arrival
+    issue:   int = 12   # from instruction to instruction of the compute unit
+    drain:   int = 28   # of a drain: tokens, and the bus that confirms
+    waiting: int = 2    # instructions in front of the ALU
+    scan:  float = 0.5  # of a micro-operation before it executes
+    kernel:  int = 100  # of a LOAD of micro-operations
+    tile:    int = 8    # of a tile, lost by whatever is busiest
+    weave:   int = 6    # the same of a pass of the ALU beyond the first
+    step:    int = 2    # the same of a step
 
 
 class Clock:
@@ -66,55 +74,88 @@ class Estimate:
 
 
 def estimate(plan: Plan, costs: Costs) -> Estimate:
-    """What ``plan`` costs: the busiest resource, and what does not overlap with it."""
+    """What ``plan`` costs: its tiles at the pace of the busiest part, its beginning and its end.
+
+    A tile's pace is also that of the instructions it needs, and of the chain from its first
+    product to its last stored element, of which there can be as many as there are areas.
+    """
     visit, s, config = plan.visit, plan.schedule, plan.config
-    channels, height, width = visit.shape
+    _, height, width = visit.shape
     blocks = plan.groups * plan.group_outputs
     elements = blocks * height * width
     beats = -(-config.element_bytes("out") // (config.bus_width // 8))
-    tiles = plan.ranges * plan.places
-    gemm = read = 0
-    first = 0
+    tiles, steps = plan.ranges * plan.places, plan.steps_per_tile
+    share = elements / tiles  # accumulators of an average tile
+    passes = sum(d.operation is not None for d in visit.drain)
+    issued = passes + len(visit.loads)
+    gemm = read = first = 0
     if visit.products:
         products = visit.products
         taps = visit.window.kernel[0] * visit.window.kernel[1]
         gemm = elements * taps * (1 if products.diagonal else products.inputs)
-        # Inputs: once, or once for each range of channels.
-        shares = (min(s.rows, height) / height) * (min(s.cols, width) / width)
-        per_place = plan.seen[0] * plan.seen[1] * plan.tap_chunks
-        in_blocks = blocks if products.diagonal else products.inputs * plan.groups
-        once = per_place * plan.places * in_blocks
-        ranges = 1 if products.diagonal else plan.ranges // plan.groups
-        stays = (plan.input_slots >= plan.input_chunks if s.pixels_first
-                 else plan.input_slots > plan.steps_per_tile)
-        read += beats * once * (1 if stays else ranges)
-        # Weights: once, or once for each place.
-        weight_beats = -(-config.element_bytes("wgt") // (config.bus_width // 8))
-        total = plan.ranges * plan.weight_size * (1 if products.depthwise
-                                                  else plan.steps_per_tile)
-        stays = (plan.weight_slots >= plan.steps_per_tile if s.pixels_first
-                 else plan.weight_slots >= plan.weight_chunks)
-        read += weight_beats * total * (1 if stays else plan.places)
-        first = beats * plan.input_size + weight_beats * plan.weight_size
-        if plan.input_slots == 1 and plan.input_chunks > 1:
-            gemm += read
-        del shares
+        inputs, weights = _fetched(plan, beats)
+        read += inputs + weights
+        # Until the first tiles have their chunks, or at least the first step.
+        step = beats * plan.input_size + plan.weight_size * -(
+            -config.element_bytes("wgt") // (config.bus_width // 8))
+        rounds = 1 if s.pixels_first else plan.ranges
+        busy = rounds * gemm / tiles
+        first = max(min(step, inputs + weights),
+                    weights * rounds / plan.ranges
+                    + inputs / plan.places - busy + busy / (rounds * steps))
+        kernels = min(tiles * steps, s.areas * plan.input_slots
+                      * max(1, plan.weight_slots // steps))
+        fresh = kernels / (tiles * steps)
+        read += kernels * plan.kernel_size / 2
+        pieces = steps + 1 + min(s.outputs, max(0, passes - costs.waiting))
+        step = costs.scan * plan.kernel_size + fresh * (costs.kernel + plan.kernel_size / 2)
+        issued += pieces + steps * step / costs.issue
     elif visit.x is not None:
         read += beats * plan.pool_size * tiles * plan.tap_chunks
         first = beats * plan.pool_size
+        window = visit.window.kernel[0] * visit.window.kernel[1]
+        passes, issued = passes + window, issued + 2 * plan.tap_chunks
     read += beats * elements * len(visit.loads)
-    read += 4 * beats * 2 * blocks * len(visit.parameters) * (1 if s.pixels_first
-                                                               else plan.places)
-    passes = sum(d.operation is not None for d in visit.drain)
-    if visit.x is not None and not visit.products:
-        passes += visit.window.kernel[0] * visit.window.kernel[1]
-    alu = passes * elements
-    write = beats * elements * len(visit.stores)
-    tile = s.outputs * s.rows * s.cols
-    tail = passes * tile + beats * tile + costs.latency + costs.start
-    steps = tiles * max(1, plan.steps_per_tile)
-    busy = max(gemm, alu, read, write)
-    if s.areas == 1:
-        busy = gemm + alu + write
-    cycles = busy + min(first, read) + tail + 12 * steps
-    return Estimate(gemm, alu, read, write, int(cycles))
+    read += 8 * beats * blocks * len(visit.parameters) * (1 if s.pixels_first else plan.places)
+    alu, write = passes * elements, beats * elements * len(visit.stores)
+    drain = (s.outputs * s.rows * s.cols * (passes + beats * len(visit.stores))
+             + costs.drain + costs.issue * passes)
+    if visit.products is None:
+        drain += share * beats * len(visit.loads) + costs.latency + costs.start
+    pace = max(gemm / tiles, alu / tiles, read / tiles, write / tiles, issued * costs.issue,
+               (gemm / tiles + drain) / s.areas)
+    if plan.visit.products and (plan.input_slots == 1 or plan.weight_slots == 1):
+        if plan.input_chunks > 1 and plan.input_slots == 1:
+            pace += read / tiles
+    pace += costs.tile + costs.weave * max(0, passes - 1) + costs.step * steps
+    ends = first + costs.latency + costs.start + drain
+    return Estimate(gemm, alu, int(read), write, int(tiles * pace + ends))
+
+
+def _fetched(plan: Plan, beats: int) -> tuple[float, float]:
+    """Cycles of the read bus for inputs and for weights."""
+    products, s, config = plan.visit.products, plan.schedule, plan.config
+    places = plan.places
+    rows, cols = plan.seen  # the last tiles are smaller, and padding is not read
+    shares = (plan.height / s.rows / -(-plan.height // s.rows)
+              * plan.width / s.cols / -(-plan.width // s.cols))
+    shape = plan.visit.x
+    seen = (min(rows, shape.height) * min(cols, shape.width)) * places * shares
+    blocks = products.inputs * plan.groups
+    ranges = 1 if products.diagonal else plan.ranges // plan.groups
+    if s.pixels_first:
+        stays = plan.input_slots * plan.groups >= plan.input_chunks
+    else:
+        stays = plan.input_slots > plan.steps_per_tile
+    inputs = beats * seen * plan.tap_chunks * blocks * (1 if stays else ranges)
+    size = -(-config.element_bytes("wgt") // (config.bus_width // 8))
+    if products.ones:
+        return inputs, size
+    weights = size * plan.groups * plan.weights_of(
+        plan.group_outputs, products.inputs,
+        plan.visit.window.kernel[0] * plan.visit.window.kernel[1])
+    if s.pixels_first:
+        stays = plan.weight_slots >= plan.steps_per_tile
+    else:
+        stays = plan.weight_slots >= plan.weight_chunks
+    return inputs, weights * (1 if stays else places)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw.compiler.emit import Constants, Place, emit
+from hw.compiler.code import Constants, Place
+from hw.compiler.emit import emit
 from hw.compiler.layout import blocks, elements, pack, unpack
 from hw.compiler.operators import Concat, Host, Network, Tensor
 from hw.compiler.schedule import Plan

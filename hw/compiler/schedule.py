@@ -34,6 +34,9 @@ class Schedule:
     areas : :class:`int`
         Into how many equal parts the accumulators are divided; tiles take them in turn. With two,
         one is computed while the other is drained.
+    keep : :class:`bool`
+        Whether as many inputs stay as fit, to be used again; else they are fetched again, and
+        there are fewer kernels.
     """
     outputs: int
     rows: int
@@ -42,6 +45,7 @@ class Schedule:
     taps: tuple[int, int] = (1, 1)
     pixels_first: bool = True
     areas: int = 2
+    keep: bool = True
 
     def to_dict(self) -> dict:
         """For manifests."""
@@ -189,12 +193,30 @@ class Plan:
 
     @cached_property
     def input_slots(self) -> int:
-        """Chunks of inputs that are there at the same time."""
-        return max(1, min(self.config.depth("inp") // self.input_size, self.input_chunks))
+        """Chunks of inputs that are there at the same time.
+
+        As many as fit, if they are used again. Else enough to fetch ahead: the fewer places, the
+        fewer kernels.
+        """
+        again = self.reused and self.schedule.keep
+        return self._slots(self.config.depth("inp") // self.input_size, self.input_chunks, again)
+
+    @property
+    def reused(self) -> bool:
+        """Whether several tiles use the same inputs."""
+        return not self.visit.products.diagonal and self.ranges > self.groups
 
     @cached_property
     def weight_slots(self) -> int:
-        return max(1, min(self.weight_depth // self.weight_size, self.weight_chunks))
+        """The same of weights."""
+        return self._slots(self.weight_depth // self.weight_size, self.weight_chunks,
+                           self.places > 1)
+
+    def _slots(self, fit: int, chunks: int, again: bool) -> int:
+        if again or chunks <= self.schedule.areas:
+            return max(1, min(fit, chunks))
+        few = min(fit, 2 * self.schedule.areas)
+        return few // self.schedule.areas * self.schedule.areas or few
 
     @property
     def ranges(self) -> int:

@@ -1,6 +1,7 @@
 """The choice of a schedule: all that fit, by the cost model."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hw.compiler.cost import Costs, estimate
 from hw.compiler.schedule import Plan, Schedule
@@ -60,6 +61,8 @@ def _with_taps(visit, config, taps) -> Iterator[Plan]:
                                 break  # the order does not change what fits
                             found = True
                             yield plan
+                            if products and plan.reused:
+                                yield Plan(visit, replace(plan.schedule, keep=False), config)
             if found:
                 break
         if found and areas == 3:
