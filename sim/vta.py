@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hw.tools import ToolError
-from hw.vta.config import PRESETS, VtaConfig, preset
+from hw.vta.config import PRESETS, read_config
 from hw.vta.isa import Fault
 from sim.vta_bench import BENCHES, bench
 from sim.vta_compare import compare, draw_conditions
@@ -28,7 +28,7 @@ _SHOWN = 10  # races and early reads quoted in a report
 
 
 def _run(args) -> tuple[dict, int]:
-    config = _config(args.config)
+    config = read_config(args.config)
     conditions = Conditions(args.latency, args.stall, args.seed)
     try:
         image = np.frombuffer(args.image.read_bytes(), np.uint8)
@@ -56,7 +56,7 @@ def _fuzz(args) -> tuple[dict, int]:
         raise ValueError(f"programs must be at least 1, not {args.programs!r}")
     for latency, stall in zip(args.latency, args.stall):
         Conditions(latency, stall)  # refuses what no program can have
-    config, cycles, count = _config(args.config), 0, 0
+    config, cycles, count = read_config(args.config), 0, 0
     tested = engine(args.level, config)
     report = {"status": "done", "programs": args.programs, "seed": args.seed,
               "level": args.level, "latency": args.latency, "stall": args.stall}
@@ -73,21 +73,10 @@ def _fuzz(args) -> tuple[dict, int]:
 
 
 def _bench(args) -> tuple[dict, int]:
-    config = _config(args.config)
+    config = read_config(args.config)
     report = bench(args.what, config, engine(args.level, config),
                    Conditions(args.latency, args.stall, args.seed)) | {"level": args.level}
     return report, int(report["status"] != "done")
-
-
-def _config(name: str) -> VtaConfig:
-    if name in PRESETS:
-        return preset(name)
-    try:
-        return VtaConfig.from_json(Path(name).read_text())
-    except OSError as error:
-        raise ValueError(f"config must be {', '.join(PRESETS)} or a file: {error}") from None
-    except TypeError as error:
-        raise ValueError(str(error)) from None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -29,6 +29,8 @@ class Command:
 
 
 COMMANDS = {
+    "compile": Command("hw.compiler.commands.compile", "a program, weights and a manifest"),
+    "run": Command("hw.compiler.commands.run", "a model on inputs, at any level, with a report"),
     "check": Command("hw.compiler.commands.check", "node by node: core, host or refused, and why"),
     "accuracy": Command("hw.compiler.commands.accuracy",
                         "labels and layers against the reference executor, on data"),

@@ -4,8 +4,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
-__all__ = ["VtaConfig", "PRESETS", "preset"]
+__all__ = ["VtaConfig", "PRESETS", "preset", "read_config"]
 
 _WORD = 64          # an instruction is two words of 64 bits, and no field straddles them
 _PAGE = 4096        # bytes; no AXI burst crosses it, no element of a scratchpad is larger
@@ -234,3 +235,15 @@ def preset(name: str) -> VtaConfig:
     if name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
     return PRESETS[name]
+
+
+def read_config(name: str) -> VtaConfig:
+    """The preset ``name``, or the configuration in the JSON file of that name."""
+    if name in PRESETS:
+        return preset(name)
+    try:
+        return VtaConfig.from_json(Path(name).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"config must be {', '.join(PRESETS)} or a file: {error}") from None
+    except TypeError as error:
+        raise ValueError(str(error)) from None
