@@ -93,8 +93,10 @@ class WsSequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         busy = Signal()
-        command = Signal(GemmCommand)
         mi, ni, ki = (Signal(COUNT_WIDTH, name=name) for name in ("mi", "ni", "ki"))
+        m_again = Signal(COUNT_WIDTH)
+        n_again = Signal(range(self.depth + 1))  # with k above 1, more does not fit
+        relu = Signal()
         swap, first, last = Signal(), Signal(), Signal()
         fire, finish = Signal(), Signal()
 
@@ -107,15 +109,16 @@ class WsSequencer(wiring.Component):
         with m.If(fire):
             m.d.sync += [mi.eq(mi - 1), swap.eq(0)]
             with m.If(mi == 1):
-                m.d.sync += [mi.eq(command.m), ni.eq(ni - 1), swap.eq(1)]
+                m.d.sync += [mi.eq(m_again), ni.eq(ni - 1), swap.eq(1)]
                 with m.If(ni == 1):
-                    m.d.sync += [ni.eq(command.n), ki.eq(ki - 1), first.eq(0)]
+                    m.d.sync += [ni.eq(n_again), ki.eq(ki - 1), first.eq(0)]
             with m.If(finish):
                 m.d.sync += busy.eq(0)
         with m.If(self.i_command.ready & self.i_command.valid):
             new = self.i_command.payload
             m.d.sync += [
-                command.eq(new), mi.eq(new.m), ni.eq(new.n), ki.eq(new.k),
+                mi.eq(new.m), ni.eq(new.n), ki.eq(new.k),
+                m_again.eq(new.m), n_again.eq(new.n), relu.eq(new.relu),
                 swap.eq(1), first.eq(1),
             ]
             with m.If((new.m == 0) | (new.n == 0) | (new.k == 0)):
@@ -141,7 +144,7 @@ class WsSequencer(wiring.Component):
         kept, stored = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
         pop, push = fire & ~first, fire & ~last
         m.d.sync += [kept.eq(kept + push - pop), stored.eq(stored + self.pushed - pop)]
-        overflow = first & ~last & (kept == self.depth)
+        overflow = first & (kept == self.depth)  # where k is 1, none is kept
         with m.If(busy & overflow):
             m.d.sync += [busy.eq(0), self.error.eq(ArrayError.CAPACITY)]
 
@@ -158,6 +161,6 @@ class WsSequencer(wiring.Component):
             self.o.swap.eq(swapping),
             self.o.first.eq(first),
             self.o.last.eq(last),
-            self.o.relu.eq(command.relu),
+            self.o.relu.eq(relu),
         ]
         return m

@@ -1,0 +1,93 @@
+"""What the scripts say on a machine that lacks something: one sentence, code 2, no .venv."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYTHON = '#!/bin/sh\ncase "$2" in *version_info*) exit {old};; *ensurepip*) exit {bare};; esac\n'
+
+
+def environment(tmp_path, tools, **pythons):
+    """Source ``scripts/environment`` where only ``tools`` and these Pythons are."""
+    project, path = tmp_path / "project", tmp_path / "bin"
+    (project / "scripts").mkdir(parents=True)
+    path.mkdir()
+    shutil.copy(ROOT / "scripts" / "environment", project / "scripts")
+    for tool in ("dirname", *tools):
+        (path / tool).symlink_to(shutil.which("dirname"))
+    for name, states in pythons.items():
+        file = path / name.replace("_", ".")
+        file.write_text(PYTHON.format(old=int("old" in states), bare=int("bare" in states)))
+        file.chmod(0o755)
+    done = subprocess.run([shutil.which("bash"), "-c", "source scripts/environment"], cwd=project,
+                          env={"PATH": str(path)}, capture_output=True, text=True)
+    assert not (project / ".venv").exists()
+    return done
+
+
+ALL = ("g++", "make", "perl")
+
+
+@pytest.mark.parametrize("tools, pythons, message", [
+    (("make",), {"python3": ""}, "g++ perl not found; apt-get install g++ perl"),
+    (ALL, {}, "Python 3.11 or later not found; apt-get install python3 python3-venv"),
+    (("g++", "perl"), {},
+     "Python 3.11 or later not found; apt-get install python3 python3-venv make"),
+    (ALL, {"python3": "old"}, "Python 3.11 or later not found; apt-get install python3 "
+                              "python3-venv"),
+    (ALL, {"python3": "bare"}, "python3-venv not found; apt-get install python3-venv"),
+    (ALL, {"python3": "old", "python3_12": "bare"},
+     "python3.12-venv not found; apt-get install python3.12-venv"),
+    (("make", "perl"), {"python3": "bare"},
+     "g++ python3-venv not found; apt-get install g++ python3-venv"),
+])
+def test_missing_tools_are_named_with_the_command_that_installs_them(tmp_path, tools, pythons,
+                                                                     message):
+    done = environment(tmp_path, tools, **pythons)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {message}\n"
+    assert done.stdout == ""
+
+
+def nightly(tmp_path, *parts):
+    """Run ``scripts/nightly`` with programs that only say their arguments; pytest fails."""
+    scripts, path = tmp_path / "scripts", tmp_path / "bin"
+    scripts.mkdir(parents=True)
+    path.mkdir()
+    shutil.copy(ROOT / "scripts" / "nightly", scripts)
+    (scripts / "environment").write_text("set -euo pipefail\n")
+    (path / "dirname").symlink_to(shutil.which("dirname"))
+    for name, code in (("python", 0), ("pytest", 3)):
+        (path / name).write_text(f'#!/bin/sh\necho "ran {name} $*"\nexit {code}\n')
+        (path / name).chmod(0o755)
+    return subprocess.run([shutil.which("bash"), scripts / "nightly", *parts],
+                          env={"PATH": str(path)}, capture_output=True, text=True)
+
+
+def test_nightly_goes_on_after_a_failure_and_reports_it(tmp_path):
+    done = nightly(tmp_path)
+    assert done.returncode == 1
+    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == [
+        "ran python -m sim.numeric", "ran pytest -n 2 -m slow", "ran python -m sim.mutate",
+        "numeric: passed", "slow: FAILED, exit code 3", "mutations: passed"]
+    assert [line.split(" (")[0] for line in done.stderr.splitlines()] == [
+        "== numeric: python -m sim.numeric", "== numeric: passed",
+        "== slow: pytest -n 2 -m slow", "== slow: FAILED, exit code 3",
+        "== mutations: python -m sim.mutate", "== mutations: passed"]
+
+
+def test_nightly_runs_the_parts_that_are_named(tmp_path):
+    done = nightly(tmp_path, "mutations", "numeric")
+    assert done.returncode == 0
+    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == [
+        "ran python -m sim.numeric", "ran python -m sim.mutate",
+        "numeric: passed", "mutations: passed"]
+
+
+def test_nightly_names_a_wrong_part(tmp_path):
+    done = nightly(tmp_path, "slow", "fuzz")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: part must be one of numeric slow mutations, not 'fuzz'\n"
