@@ -6,7 +6,7 @@ row may charge its part of what several cells share. Goals are those of the proj
 
     python -m hw.area                  # the cells and the units around them: some minutes
     python -m hw.area fma int8 --json  # some rows, as JSON
-    python -m hw.area --arrays         # the 8x8 arrays too: an hour
+    python -m hw.area --arrays         # the 8x8 arrays and the VTA cores too: hours
 """
 
 import argparse
@@ -119,6 +119,14 @@ def _array(**config: Any) -> Callable[[], wiring.Component]:
     return make
 
 
+def _vta(name: str) -> Callable[[], wiring.Component]:
+    def make():
+        from hw.vta.config import preset
+        from hw.vta.core import VtaCore
+        return VtaCore(preset(name))
+    return make
+
+
 def _arith(module: str, name: str, *arguments: Any) -> Callable[[], wiring.Component]:
     def make():
         from importlib import import_module
@@ -145,6 +153,8 @@ ROWS = {
     "array_exact": Row("8x8 array, exact", _array(rows=8, cols=8, contract="exact"),
                        mhz=105, array=True),
     "array_int8":  Row("8x8 array, int8", _array(rows=8, cols=8, format="int8"), array=True),
+    "vta_block8":  Row("VTA core 1x8x8, preset block8", _vta("block8"), mhz=100, array=True),
+    "vta_small":   Row("VTA core 1x16x16, preset small", _vta("small"), mhz=100, array=True),
 }
 
 
@@ -180,7 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hw.area", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"rows: {', '.join(ROWS)}")
-    parser.add_argument("--arrays", action="store_true", help="the 8x8 arrays as well")
+    parser.add_argument("--arrays", action="store_true",
+                        help="the 8x8 arrays and the VTA cores as well")
     parser.add_argument("--no-pnr", action="store_true", help="no clock frequencies")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), metavar="N",
                         help=f"seeds per component (default: {len(SEEDS)})")

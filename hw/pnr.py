@@ -133,8 +133,8 @@ def _synthesise(text: str, top: str, clock: str) -> Path:
 
     def make(folder):
         write_files(folder, files)
-        run_yosys(folder, [*commands, "proc", "opt_clean", "write_json ports.json"],
-                  script="ports.ys")
+        run_yosys(folder, [*commands, f"select -module {top}", "proc", "opt_clean",
+                           "write_json -selected ports.json"], script="ports.ys")
         modules = json.loads((folder / "ports.json").read_text())["modules"]
         (folder / "harness.v").write_text(_harness(modules[top]["ports"], top, clock))
         run_yosys(folder, [*commands, "read_verilog -sv harness.v", "hierarchy -top scan_harness",

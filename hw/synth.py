@@ -5,8 +5,9 @@ project and the figures of its peers were measured; see :data:`TARGETS`.
 
 Yosys does not absorb registers into the ECP5's multiplier MULT18X18D. A registered multiplier is
 therefore a module of its own here (:mod:`hw.arith.multiply`), and the ECP5 flow puts the primitive,
-with its registers, in place of each one before synthesis begins. The iCE40 flow flattens
-those of significands only after it has made an SB_MAC16 of each.
+with its registers, in place of each one before synthesis begins. Of more multipliers than the
+largest device has blocks, the smallest are made of look-up tables. The iCE40 flow flattens those
+of significands only after it has made an SB_MAC16 of each.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.arith.ecp5 import ecp5_multiplier
+from hw.arith.ecp5 import ecp5_multiplier, lut_multiplier
 from hw.cache import cached_dir
 from hw.tools import ToolError, run_yosys, yosys_version
 
@@ -130,46 +131,75 @@ class Report:
         return cls(**fields | {"cells": Counter(fields["cells"])})
 
 
+ECP5_BLOCKS = 156  # MULT18X18D of the ECP5-85F
+_BLOCK_WIDTH = 18
+
+# A name with an index, as Amaranth gives to elements of arrays: `\\lanes[0] `. Yosys' ABC9 takes
+# it for a bit of `lanes`, and stops (abc9_ops -reintegrate: GetSize(conn.first) == ...).
+_INDEXED = re.compile(r"\\\S*\[\S* ")
+
 # A module that stands for the multiplier of the family, as `hw.arith.multiply` names it, and its
 # ports. The output has the name of whichever signal Amaranth found behind it.
+_KIND = r"dsp_(\d+)x(\d+)_([us])"
 _MULTIPLIER = re.compile(
-    r"^module +(?P<path>\\?(?:\S*\.)?(?P<kind>dsp_(\d+)x(\d+)_([us])(?:\$\d+)?))\s*\("
+    rf"^module +(?P<path>\\?(?:\S*\.)?(?P<kind>{_KIND}(?:\$\d+)?))\s*\("
     r"(?P<body>.*?)^endmodule", re.MULTILINE | re.DOTALL)
 _PORT = re.compile(r"^ *(input|output) (\[\S+\] )?(\S+) *;", re.MULTILINE)
 
 
-def _multipliers(text: str) -> str:
-    """Verilog that puts MULT18X18D, with its registers, into each multiplier of ``text``."""
-    modules, blocks = [], {}
+def _multipliers(text: str, top: str) -> tuple[str, str]:
+    """``text``, and Verilog that puts MULT18X18D, with its registers, into its multipliers.
+
+    In ``text``, the places beyond :data:`ECP5_BLOCKS` have become modules of look-up tables.
+    """
+    modules, blocks, places, heads = [], {}, [], {}
     for match in _MULTIPLIER.finditer(text):
         path, kind, a, b, sign, body = match.groups()
-        block = f"dsp_{a}x{b}_{sign}"
-        if max(int(a), int(b)) > 18:
+        if max(int(a), int(b)) > _BLOCK_WIDTH:
             continue  # Yosys makes it of several primitives
-        if path.lstrip("\\") == block:
-            raise ValueError(f"top must not be a bare multiplier, {block}")
+        if path.lstrip("\\") == top:
+            raise ValueError(f"top must not be a bare multiplier, {top}")
         ports = _PORT.findall(body)
         outputs = [name for way, _, name in ports if way == "output"]
         if not {"clk", "a", "b"} <= {name for _, _, name in ports} or len(outputs) != 1:
             raise ToolError(f"{kind} must have the inputs clk, a, b and one output, "
                             f"not {', '.join(name for _, _, name in ports)}")
-        modules.append(f"""\
+        form = int(a), int(b), sign == "s"
+
+        def wrapper(path, block, ports=ports, output=outputs[0]):
+            return f"""\
 module {path} ({", ".join(f"{way} {width}{name}" for way, width, name in ports)});
-  {block} block (.clk(clk), .a(a), .b(b), .p({outputs[0]}));
+  {block} block (.clk(clk), .a(a), .b(b), .p({output}));
 endmodule
-""")
-        blocks[block] = ecp5_multiplier(int(a), int(b), sign == "s")
-    return "\n".join([*modules, *(blocks[name] for name in sorted(blocks))])
+"""
+        block = f"mult18_{a}x{b}_{sign}"
+        modules.append(wrapper(path, block))
+        blocks[block] = ecp5_multiplier(*form, block)
+        heads[path] = form, wrapper
+        places += [(form[0] * form[1], use.span(1), path) for use in re.finditer(
+            rf"^ *({re.escape(path)}) +(?!\()\S+ +\(", text, re.MULTILINE)]
+
+    # The widest first; of equal ones those that come first in the text.
+    places.sort(key=lambda place: (-place[0], place[1]))
+    excess, of_luts = places[ECP5_BLOCKS:], {}
+    for _, (start, end), path in sorted(excess, key=lambda place: place[1], reverse=True):
+        name = of_luts.setdefault(path, f"in_luts_{len(of_luts)}")
+        text = text[:start] + name + text[end:]
+    for path, name in of_luts.items():
+        form, wrapper = heads[path]
+        text += wrapper(name, f"{name}_block") + lut_multiplier(*form, f"{name}_block")
+    return text, "\n".join([*modules, *(blocks[name] for name in sorted(blocks))])
 
 
 def front_end(text: str, top: str, target: str) -> tuple[dict[str, str], list[str]]:
     """Files (names and texts), and the Yosys commands that read and prepare them for ``target``."""
     target_named(target)
     check_top(text, top)
+    text = _INDEXED.sub(lambda match: match[0].replace("[", "$").replace("]", "$"), text)
     files = {"design.v": text}
     commands = ["read_verilog -sv design.v", f"hierarchy -check -top {top}"]
-    if target == "ecp5" and (multipliers := _multipliers(text)):
-        files["multipliers.v"] = multipliers
+    if target == "ecp5" and _MULTIPLIER.search(text):
+        files["design.v"], files["multipliers.v"] = _multipliers(text, top)
         commands += ["read_verilog -overwrite multipliers.v", f"hierarchy -top {top}"]
     if target == "ice40":
         # Each stays a module until it is packed. In the flat circuit the pass ice40_dsp of Yosys

@@ -29,14 +29,14 @@ class Costs:
     """Stages of the core's pipelines, as the docstrings in :mod:`hw.vta` give them."""
     window:        int = 8  # instructions under way in the compute unit
     waiting:       int = 2  # of them in front of GEMM, and of ALU
-    loops:         int = 3  # from a command to its first micro-operation's indices
+    loops:         int = 4  # from a command to its first micro-operation's indices
     gemm_read:     int = 5  # from there to the read of the accumulator
-    gemm_write:    int = 8  # and to its write
-    alu_short:     int = 3  # from an operand's request to the write of a result
-    alu_long:      int = 7  # the same, of SHR, MUL, CLIP and RQT
+    gemm_write:    int = 9  # and to its write
+    alu_short:     int = 4  # from an operand's request to the write of a result
+    alu_long:      int = 8  # the same, of SHR, MUL, CLIP and RQT
     scan_turns:    int = 6  # products that a range takes
     load_prepare:  int = 8  # from an instruction to its plan
-    store_prepare: int = 6  # from an instruction to its label
+    store_prepare: int = 8  # from an instruction to its label
 
 
 PARTS = ("load", "gemm", "alu", "store")

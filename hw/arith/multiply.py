@@ -1,13 +1,16 @@
 """Multiplication: the registered integer multiplier of an FPGA's DSP block, and floats upon it."""
 
+from functools import cache
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.operand import UnpackOperand
 from hw.formats import BFLOAT16, FLOAT32, FloatFormat
+from hw.verilog import Shared
 
-__all__ = ["IntegerMultiply", "FloatMultiply", "product_flags"]
+__all__ = ["IntegerMultiply", "multiplier", "FloatMultiply", "product_flags"]
 
 
 class IntegerMultiply(wiring.Component):
@@ -68,6 +71,20 @@ class IntegerMultiply(wiring.Component):
         ]
         m.d.comb += self.p.eq(s2_p)
         return m
+
+
+@cache
+def _shared_multiplier(a_shape: Shape, b_shape: Shape) -> IntegerMultiply:
+    return IntegerMultiply(a_shape, b_shape)
+
+
+def multiplier(a_shape, b_shape) -> Shared:
+    """One of many places of ``IntegerMultiply(a_shape, b_shape)``, whose Verilog is written once.
+
+    Its module is called ``dsp_<a bits>x<b bits>_<u or s>``; its members are those of the component.
+    """
+    component = _shared_multiplier(Shape.cast(a_shape), Shape.cast(b_shape))
+    return Shared(component.name, component)
 
 
 def product_flags(a, b):

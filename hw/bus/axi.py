@@ -6,6 +6,8 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.stream import RegisterSlice
+
 __all__ = ["Axi4", "Row", "Burst", "ReadBeat", "Bursts", "RowReader", "ReadPort"]
 
 _PAGE = 4096  # bytes; no burst crosses a multiple of it
@@ -58,7 +60,9 @@ class ReadBeat(data.StructLayout):
 
 
 class Bursts(wiring.Component):
-    """Cut rows into bursts at 4 KiB and at ``longest`` beats.
+    """Cut rows at multiples of ``block`` beats: 4 KiB or less, a power of two, at most ``longest``.
+
+    So only the first and the last burst of a row are shorter, and no burst crosses 4 KiB.
 
     Members
     -------
@@ -77,6 +81,7 @@ class Bursts(wiring.Component):
     def __init__(self, *, beat_width: int, count_width: int, beat_bytes: int, longest: int):
         self.beat_width, self.count_width = beat_width, count_width
         self.page_beats, self.longest = _PAGE // beat_bytes, longest
+        self.block = 1 << min(self.page_beats, longest).bit_length() - 1
         super().__init__({
             "i":    In(stream.Signature(Row(beat_width=beat_width, count_width=count_width))),
             "o":    Out(stream.Signature(Burst(beat_width=beat_width))),
@@ -87,14 +92,13 @@ class Bursts(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat, left, tag = Signal(self.beat_width), Signal(self.count_width), Signal()
-        size, room, step = Signal(9), Signal(range(self.page_beats + 1)), Signal()
-        most = Signal(9)
+        log_block = exact_log2(self.block)
+        most, fits, step = Signal(9), Signal(), Signal()
         m.d.comb += [
-            room.eq(self.page_beats - beat[:exact_log2(self.page_beats)]),
-            most.eq(Mux(room < self.longest, room, self.longest)),
-            size.eq(Mux(left < most, left, most)),
+            most.eq(self.block - beat[:log_block]),
+            fits.eq(left <= most),
             step.eq((left != 0) & (~self.o.valid | self.o.ready) & ~self.halt),
-            self.i.ready.eq((left == 0) | (step & (left <= most))),
+            self.i.ready.eq((left == 0) | (step & fits)),
             self.busy.eq((left != 0) | self.o.valid),
         ]
         with m.If(self.o.ready):
@@ -103,10 +107,10 @@ class Bursts(wiring.Component):
             m.d.sync += [
                 self.o.valid.eq(1),
                 self.o.p.beat.eq(beat),
-                self.o.p.beats.eq(size),
-                self.o.p.tag.eq(tag & (left <= most)),
-                beat.eq(beat + size),
-                left.eq(left - size),
+                self.o.p.beats.eq(Mux(fits, left, most)),
+                self.o.p.tag.eq(tag & fits),
+                beat.eq(((beat >> log_block) + 1) << log_block),
+                left.eq(Mux(fits, 0, left - most)),
             ]
         with m.If(self.i.ready & self.i.valid):
             m.d.sync += [beat.eq(self.i.p.beat), left.eq(self.i.p.beats), tag.eq(self.i.p.tag)]
@@ -133,7 +137,8 @@ class RowReader(wiring.Component):
 
     Timing
     ------
-    One beat per cycle. The buffer has two bursts of the longest kind, at least 16 beats.
+    One beat per cycle, 3 cycles after it came. A burst is asked for 3 cycles after its row came.
+    The buffer has two bursts of the longest kind, at least 16 beats.
     """
 
     def __init__(self, *, beat_width: int, count_width: int, data_width: int, longest: int):
@@ -157,25 +162,29 @@ class RowReader(wiring.Component):
         m.submodules.bursts = bursts = self._bursts
         m.submodules.buffer = buffer = SyncFIFOBuffered(width=self.data_width + 1,
                                                         depth=self.depth)
+        # Registers on both sides: the arbiter of the bus, and the block RAM, are slow enough.
+        m.submodules.ask = ask = RegisterSlice(bursts.o.payload.shape())
+        m.submodules.give = give = RegisterSlice(self.o.payload.shape())
         wiring.connect(m, wiring.flipped(self.i), bursts.i)
+        wiring.connect(m, ask.o, wiring.flipped(self.ar))
+        wiring.connect(m, give.o, wiring.flipped(self.o))
         free = Signal(range(self.depth + 1), init=self.depth)
         room = Signal()
-        taken = self.o.valid & self.o.ready
         m.d.comb += [
             bursts.halt.eq(self.halt),
-            self.busy.eq(bursts.busy),
+            self.busy.eq(bursts.busy | ask.o.valid),
             room.eq(free >= bursts.o.p.beats),
-            self.ar.payload.eq(bursts.o.payload),
-            self.ar.valid.eq(bursts.o.valid & room),
-            bursts.o.ready.eq(self.ar.ready & room),
+            ask.i.payload.eq(bursts.o.payload),
+            ask.i.valid.eq(bursts.o.valid & room),
+            bursts.o.ready.eq(ask.i.ready & room),
             buffer.w_en.eq(self.r_valid),
             buffer.w_data.eq(self.r_data),
-            self.o.payload.eq(buffer.r_data),
-            self.o.valid.eq(buffer.r_rdy),
-            buffer.r_en.eq(self.o.ready),
+            give.i.payload.eq(buffer.r_data),
+            give.i.valid.eq(buffer.r_rdy),
+            buffer.r_en.eq(give.i.ready),
         ]
-        asked = Mux(self.ar.valid & self.ar.ready, bursts.o.p.beats, 0)
-        m.d.sync += free.eq(free - asked + taken)
+        asked = Mux(ask.i.valid & ask.i.ready, bursts.o.p.beats, 0)
+        m.d.sync += free.eq(free - asked + (give.i.valid & give.i.ready))
         return m
 
 

@@ -26,18 +26,19 @@ def accumulator_banks(config: VtaConfig) -> int:
 
 
 class LaneRead(wiring.Signature):
-    """Read ``count`` elements from ``address`` on; they are ``data[0 ...]`` one cycle later.
+    """Read elements from ``address`` on; they are ``data[0 ...]`` one cycle later.
 
-    A read takes place when ``valid`` and ``ready`` are both high.
+    ``banks`` has a bit for each bank that they are in. A read takes place when ``valid`` and
+    ``ready`` are both high.
     """
 
-    def __init__(self, *, width: int, depth: int, lanes: int):
+    def __init__(self, config: VtaConfig):
         super().__init__({
             "valid":   Out(1),
             "ready":   In(1),
-            "address": Out(range(depth)),
-            "count":   Out(range(lanes + 1)),
-            "data":    In(data.ArrayLayout(width, lanes)),
+            "address": Out(config.log_acc_depth),
+            "banks":   Out(accumulator_banks(config)),
+            "data":    In(data.ArrayLayout(8 * config.element_bytes("acc"), store_lanes(config))),
         })
 
 
@@ -51,12 +52,12 @@ class Accumulators(wiring.Component):
     -------
     gemm_read_en, gemm_read_address, gemm_read_data
     gemm_write_en, gemm_write_address, gemm_write_data
-    alu_request, alu_read, alu_dst, alu_src, alu_use_src, alu_use_bias, alu_grant
+    alu_request, alu_read, alu_dst, alu_src, alu_bias, alu_src_banks, alu_grant
         As in :class:`hw.vta.alu.AluEngine`.
     alu_dst_data, alu_src_data, alu_bias_data
     alu_write_en, alu_write_address, alu_write_data
     load : ``In(LaneWrite(...))``
-    store : ``In(LaneRead(...))``
+    store : ``In(LaneRead(config))``
 
     Timing
     ------
@@ -74,11 +75,11 @@ class Accumulators(wiring.Component):
             "gemm_read_en": In(1), "gemm_read_address": In(index), "gemm_read_data": Out(width),
             "gemm_write_en": In(1), "gemm_write_address": In(index), "gemm_write_data": In(width),
             "alu_request": In(1), "alu_read": In(1), "alu_dst": In(index), "alu_src": In(index),
-            "alu_use_src": In(1), "alu_use_bias": In(1), "alu_grant": Out(1),
+            "alu_bias": In(index), "alu_src_banks": In(self.banks), "alu_grant": Out(1),
             "alu_dst_data": Out(width), "alu_src_data": Out(width), "alu_bias_data": Out(width),
             "alu_write_en": In(1), "alu_write_address": In(index), "alu_write_data": In(width),
             "load":  In(self.load_signature),
-            "store": In(LaneRead(width=width, depth=depth, lanes=store_lanes(config))),
+            "store": In(LaneRead(config)),
         })
 
     def elaborate(self, platform):
@@ -103,19 +104,12 @@ class Accumulators(wiring.Component):
 
         # Second port: sources of ALU, and STORE. Where they meet they take turns.
         src_bank = Signal(log_banks)
-        bias = Signal.like(self.alu_src)
-        m.d.comb += bias.eq(self.alu_src + 1)
         of_alu, of_store, turn = Signal(banks), Signal(banks), Signal()
         low = self.store.address[:log_banks]
-        for index in range(banks):
-            place = Signal(log_banks, name=f"place_{index}")
-            m.d.comb += [
-                place.eq(index - low),
-                of_store[index].eq(self.store.valid & (place < self.store.count)),
-                of_alu[index].eq(self.alu_request & (
-                    (self.alu_use_src & (self.alu_src[:log_banks] == index))
-                    | (self.alu_use_bias & (bias[:log_banks] == index)))),
-            ]
+        m.d.comb += [
+            of_store.eq(Mux(self.store.valid, self.store.banks, 0)),
+            of_alu.eq(Mux(self.alu_request, self.alu_src_banks, 0)),
+        ]
         meet = (of_alu & of_store).any()
         with m.If(meet):
             m.d.sync += turn.eq(~turn)
@@ -124,7 +118,8 @@ class Accumulators(wiring.Component):
         m.d.sync += [src_bank.eq(self.alu_src), store_low.eq(low)]
         for index, port in enumerate(memory.read[1]):
             with m.If(self.alu_read & of_alu[index]):
-                address = Mux(self.alu_src[:log_banks] == index, self.alu_src, bias)
+                address = Mux(self.alu_src[:log_banks] == index, self.alu_src,
+                              self.alu_bias)
                 m.d.comb += [port.en.eq(1), port.address.eq(address >> log_banks)]
             with m.If(self.store.ready & of_store[index]):
                 m.d.comb += [port.en.eq(1),

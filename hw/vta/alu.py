@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.arith.multiply import multiplier
 from hw.vta.config import VtaConfig
 from hw.vta.gemm import Done
 from hw.vta.isa import AluOp, Fault, Isa, Opcode
@@ -12,6 +13,7 @@ from hw.vta.loops import LoopCommand, Loops, Operand
 __all__ = ["AluFlags", "AluEngine", "alu_command", "LONG"]
 
 LONG = (AluOp.SHR, AluOp.MUL, AluOp.CLIP, AluOp.RQT)  # five stages; the others have one
+_SHORT_STAGES, _LONG_STAGES = 4, 8  # from a request to its write
 _PRODUCT = 49  # bits of 32 x 16 bits, and of what rounding adds
 
 
@@ -50,7 +52,9 @@ class AluEngine(wiring.Component):
     i, uop_en, uop_address, uop, write_en, write_address, write_data, done, event, busy
         As in :class:`hw.vta.gemm.GemmEngine`.
     request : ``Out``
-        ``dst`` is to be read, ``src`` if ``use_src``, ``src + 1`` if ``use_bias``.
+        ``dst`` is to be read, ``src`` and ``bias`` (``src + 1``) as far as they are used.
+    src_banks : ``Out``
+        The banks of ``src`` and ``bias``, as far as they are used; a bit each.
     short_uses, short_bank, long_uses, long_bank : ``In``
         Banks of GEMM.
     grant : ``In(1)``
@@ -62,7 +66,7 @@ class AluEngine(wiring.Component):
 
     Timing
     ------
-    A result is written 3 cycles after its request, 7 of :data:`LONG`; the first request is 3 cycles
+    A result is written 4 cycles after its request, 8 of :data:`LONG`; the first request is 4 cycles
     after the transfer of a command.
     """
 
@@ -81,8 +85,8 @@ class AluEngine(wiring.Component):
             "request":       Out(1),
             "dst":           Out(la),
             "src":           Out(la),
-            "use_src":       Out(1),
-            "use_bias":      Out(1),
+            "bias":          Out(la),
+            "src_banks":     Out(1 << log_banks),
             "short_uses":    In(1),
             "short_bank":    In(log_banks),
             "long_uses":     In(1),
@@ -114,43 +118,57 @@ class AluEngine(wiring.Component):
             loops.i.valid.eq(self.i.valid & ~dead), self.i.ready.eq(loops.i.ready & ~dead),
         ]
 
-        # Stage 0: the indices are known; ask for the operands.
-        step = loops.o.p
-        is_long = Signal()
+        # Before stage 0: the indices are being added. Whom they will meet shows once they are.
+        coming, step = loops.coming, loops.o.p
+        stages = [Signal(data.StructLayout({
+            "valid": 1, "end": 1, "long": 1, "fault": Fault, "flags": flags,
+            "dst": config.log_acc_depth,
+        }), name=f"s{n}") for n in range(_LONG_STAGES + 1)]
+        s0, s4, s8 = stages[0], stages[_SHORT_STAGES], stages[_LONG_STAGES]
+        coming_bias = (coming.src + 1)[:config.log_acc_depth]
+        same = {}  # n: stage n has this index for its destination, whether it is valid or not
+        for name, index in (("dst", coming.dst), ("src", coming.src), ("bias", coming_bias)):
+            same[name] = Signal(_LONG_STAGES + 1, name=f"s0_same_{name}")
+            now = Cat(stage.dst == index for stage in stages[:-1])
+            m.d.sync += same[name].eq(Cat(0, Mux(loops.advance, now, same[name])))
+        is_long, uses_src = Signal(), Signal()
+        with m.If(loops.advance):
+            src_use, bias_use = ~coming.flags.use_imm, coming.flags.bias
+            m.d.sync += [
+                is_long.eq(Cat(coming.flags.op == op for op in LONG).any()),
+                uses_src.eq(src_use), self.bias.eq(coming_bias),
+                self.src_banks.eq(Cat(
+                    (src_use & (coming.src[:self.log_banks] == bank))
+                    | (bias_use & (coming_bias[:self.log_banks] == bank))
+                    for bank in range(1 << self.log_banks))),
+            ]
+
+        # Stage 0: ask for the operands.
         m.d.comb += [
-            is_long.eq(Cat(step.flags.op == op for op in LONG).any()),
             self.dst.eq(step.dst), self.src.eq(step.src),
-            self.use_src.eq(~step.flags.use_imm), self.use_bias.eq(step.flags.bias),
         ]
         src_over = step.over_src | (step.flags.bias & step.src.all())
         with m.If(step.over_uop):
             m.d.comb += fault.eq(Fault.UOP_RANGE)
-        with m.Elif(step.over_dst | (src_over & self.use_src)):
+        with m.Elif(step.over_dst | (src_over & uses_src)):
             m.d.comb += fault.eq(Fault.ACC_RANGE)
         failed = fault != Fault.DONE
-        layout = data.StructLayout({
-            "valid": 1, "end": 1, "long": 1, "fault": Fault, "flags": flags,
-            "dst": config.log_acc_depth,
-        })
-        stages = [Signal(layout, name=f"s{n}") for n in range(8)]
-        s0, s1, s2, s3 = stages[:4]
 
         # It waits for its banks, its place at the write port, and for results not yet forwarded.
         bank = step.dst[:self.log_banks]
-        bias_index = (step.src + 1)[:config.log_acc_depth]
         hazards = []
         for n, stage in enumerate(stages[1:], 1):
             slow = stage.valid & stage.long
-            hazards.append(slow & ((stage.dst == step.dst)
-                                   | (self.use_src & (stage.dst == step.src))))
+            hazards.append(slow & (same["dst"][n] | (uses_src & same["src"][n])))
             if config.extensions:
-                pending = slow if n > 3 else stage.valid
-                hazards.append(pending & self.use_bias & (stage.dst == bias_index))
+                pending = slow if n > _SHORT_STAGES else stage.valid
+                hazards.append(pending & step.flags.bias & same["bias"][n])
+        meets = stages[_LONG_STAGES - _SHORT_STAGES]  # whom a short one would meet as it writes
         wait = Signal()
         m.d.comb += [
             wait.eq((self.short_uses & (self.short_bank == bank))
                     | (is_long & self.long_uses & (self.long_bank == bank))
-                    | (~is_long & (stages[4].valid | stages[4].end))
+                    | (~is_long & meets.long & (meets.valid | meets.end))
                     | Cat(*hazards).any() | ~self.grant),
             self.request.eq(loops.o.valid & ~failed & ~dead),
             self.read.eq(self.request & ~wait),
@@ -163,61 +181,56 @@ class AluEngine(wiring.Component):
         ]
         with m.If(loops.o.valid & failed):
             m.d.sync += dead.eq(1)
-        for stage, following in zip(stages[:3], stages[1:4]):
+        for n, (stage, following) in enumerate(zip(stages, stages[1:])):
             m.d.sync += following.eq(stage)
-        for stage, following in zip(stages[3:], stages[4:]):
-            m.d.sync += [following.eq(stage), following.valid.eq(stage.valid & stage.long),
-                         following.end.eq(stage.end & stage.long)]
+            if n >= _SHORT_STAGES:
+                m.d.sync += [following.valid.eq(stage.valid & stage.long),
+                             following.end.eq(stage.end & stage.long)]
 
-        # Stage 1: operands arrive; results of two and three cycles ago are still on their way.
+        # Stage 1: operands arrive. Stage 2: results of two to four cycles ago were on their way.
         acc = Signal.like(self.write_data).shape()
-        s3_short, s4_short = Signal(acc), Signal(acc)
-        m.d.sync += s4_short.eq(s3_short)
+        s4_short, s5_short, s6_short = (Signal(acc, name=f"s{n}_short") for n in (4, 5, 6))
+        m.d.sync += [s5_short.eq(s4_short), s6_short.eq(s5_short)]
         operands = {}
-        for name, index in (("dst", step.dst), ("src", step.src)):
-            s1_one, s1_two, s1_three, s2_one = (
-                Signal(name=f"{stage}_{name}_{age}") for stage, age in
-                (("s1", "one"), ("s1", "two"), ("s1", "three"), ("s2", "one")))
-            s2_data = Signal(acc, name=f"s2_{name}")
-            arrived = getattr(self, f"{name}_data")
+        for name in ("dst", "src"):
+            s1_ago, s2_ago = (Signal(5, name=f"{stage}_{name}_ago") for stage in ("s1", "s2"))
+            s3_one_ago = Signal(name=f"s3_{name}_one_ago")
+            s2_data, s3_data = (Signal(acc, name=f"{stage}_{name}") for stage in ("s2", "s3"))
             m.d.sync += [
-                signal.eq(stage.valid & ~stage.long & (stage.dst == index))
-                for signal, stage in ((s1_one, s1), (s1_two, s2), (s1_three, s3))]
-            m.d.sync += [
-                s2_one.eq(s1_one),
-                s2_data.eq(Mux(s1_two, s3_short, Mux(s1_three, s4_short, arrived))),
+                s1_ago.eq(Cat(stage.valid & ~stage.long & same[name][n]
+                              for n, stage in enumerate(stages[:5]))),
+                s2_ago.eq(s1_ago),
+                s2_data.eq(getattr(self, f"{name}_data")),
+                s3_one_ago.eq(s2_ago[1]),
+                s3_data.eq(Mux(s2_ago[2], s4_short,
+                               Mux(s2_ago[3], s5_short, Mux(s2_ago[4], s6_short, s2_data)))),
             ]
-            operands[name] = (s2_data, s2_one)
-        s2_bias = Signal(acc)
-        m.d.sync += s2_bias.eq(self.bias_data)
+            operands[name] = (s3_data, s3_one_ago)
+        s2_bias, s3_bias = Signal(acc), Signal(acc)
+        m.d.sync += [s2_bias.eq(self.bias_data), s3_bias.eq(s2_bias)]
 
-        # Stage 2: short operations are done; the others begin.
-        s7_long = []
+        # Stage 3: short operations are done; the others begin.
+        s8_long = []
         for lane in range(self.lanes):
-            x, y = (Signal(signed(32), name=f"s2_{name}_{lane}") for name in ("x", "y"))
-            for signal, (s2_data, s2_one) in zip((x, y), operands.values()):
-                m.d.comb += signal.eq(Mux(s2_one, _lane(s3_short, lane), _lane(s2_data, lane)))
-            with m.If(s2.flags.use_imm):
-                m.d.comb += y.eq(s2.flags.imm.as_signed())
-            with m.Switch(s2.flags.op):
+            x, y = (Signal(signed(32), name=f"s3_{name}_{lane}") for name in ("x", "y"))
+            for signal, (s3_data, s3_one_ago) in zip((x, y), operands.values()):
+                m.d.comb += signal.eq(Mux(s3_one_ago, _lane(s4_short, lane), _lane(s3_data, lane)))
+            with m.If(stages[3].flags.use_imm):
+                m.d.comb += y.eq(stages[3].flags.imm.as_signed())
+            with m.Switch(stages[3].flags.op):
                 for op, result in ((AluOp.MIN, Mux(x < y, x, y)), (AluOp.MAX, Mux(x > y, x, y)),
                                    (AluOp.ADD, x + y), (AluOp.MOV, y)):
                     with m.Case(op):
-                        m.d.sync += _lane(s3_short, lane).eq(result)
-            s7_long.append(self._long(m, stages, lane, x, y, _lane(s2_bias, lane)))
+                        m.d.sync += _lane(s4_short, lane).eq(result)
+            s8_long.append(self._long(m, stages, lane, x, y, _lane(s3_bias, lane)))
 
         # Write: at most one of the two is there.
-        s7 = stages[7]
-        with m.If(s7.valid | s7.end):
-            m.d.comb += [self.write_en.eq(s7.valid), self.write_address.eq(s7.dst),
-                         self.write_data.eq(Cat(*s7_long)),
-                         self.done.valid.eq(s7.end), self.done.entry.eq(s7.flags.entry),
-                         self.done.fault.eq(s7.fault)]
-        with m.Else():
-            m.d.comb += [self.write_en.eq(s3.valid & ~s3.long), self.write_address.eq(s3.dst),
-                         self.write_data.eq(s3_short),
-                         self.done.valid.eq(s3.end & ~s3.long),
-                         self.done.entry.eq(s3.flags.entry), self.done.fault.eq(s3.fault)]
+        for stage, now, value in ((s4, ~s4.long, s4_short), (s8, s8.valid | s8.end, Cat(*s8_long))):
+            with m.If(now):
+                m.d.comb += [self.write_en.eq(stage.valid), self.write_address.eq(stage.dst),
+                             self.write_data.eq(value), self.done.valid.eq(stage.end),
+                             self.done.entry.eq(stage.flags.entry),
+                             self.done.fault.eq(stage.fault)]
         m.d.comb += [
             self.event.eq(self.write_en),
             self.busy.eq(~loops.i.ready
@@ -226,7 +239,7 @@ class AluEngine(wiring.Component):
         return m
 
     def _long(self, m, stages, lane, x, y, bias):
-        """One lane of SHR, MUL, CLIP, RQT: operands in stage 2, result in stage 7.
+        """One lane of SHR, MUL, CLIP, RQT: operands in stage 3, result in stage 8.
 
         All are ``(x * w + half) >> shift``, with a clamp of their own.
         """
@@ -235,62 +248,70 @@ class AluEngine(wiring.Component):
             m.d.sync += signal.eq(value)
             return signal
 
-        # Stage 2: one factor, one shift. A left shift is a product with a power of two.
-        op = stages[2].flags.op
-        s3_x, s3_w, s3_shift = Signal(signed(32)), Signal(32), Signal(6)
-        s3_zero = register(signed(8), y[24:], 3, "zero")
+        # Stage 3: one factor, one shift. A left shift is a product with a power of two.
+        op = stages[3].flags.op
+        s3_x, s3_w, s4_shift = Signal(signed(32)), Signal(32), Signal(6)
+        s4_x, s4_w = register(signed(32), s3_x, 4, "x"), register(32, s3_w, 4, "w")
+        s4_zero = register(signed(8), y[24:], 4, "zero")
         negative = (-y)[:32]
-        m.d.sync += [s3_x.eq(x), s3_w.eq(y), s3_shift.eq(0)]
+        m.d.comb += [s3_x.eq(x), s3_w.eq(y)]
+        m.d.sync += s4_shift.eq(0)
         with m.Switch(op):
             with m.Case(AluOp.SHR):
                 with m.If(y >= 0):
-                    m.d.sync += [s3_w.eq(1), s3_shift.eq(Mux(y[5:].any(), 31, y[:5]))]
+                    m.d.comb += s3_w.eq(1)
+                    m.d.sync += s4_shift.eq(Mux(y[5:].any(), 31, y[:5]))
                 with m.Else():
-                    m.d.sync += s3_w.eq(Mux(negative[5:].any(), 0, 1 << negative[:5]))
+                    m.d.comb += s3_w.eq(Mux(negative[5:].any(), 0, 1 << negative[:5]))
             with m.Case(AluOp.CLIP):
-                m.d.sync += [s3_x.eq(Mux(x < y, x, y)), s3_w.eq(negative)]
+                m.d.comb += [s3_x.eq(Mux(x < y, x, y)), s3_w.eq(negative)]
             with m.Case(AluOp.RQT):
-                m.d.sync += [s3_x.eq(x + Mux(stages[2].flags.bias, bias, 0)),
-                             s3_w.eq(y[:16]), s3_shift.eq(y[16:22])]
+                m.d.comb += [s3_x.eq(x + Mux(stages[3].flags.bias, bias, 0)), s3_w.eq(y[:16])]
+                m.d.sync += s4_shift.eq(y[16:22])
 
-        # Stage 3: products of 16 bits.
-        s4_low = register(32, s3_x[:16] * s3_w[:16], 4, "low")
-        s4_high = register(signed(33), s3_x[16:].as_signed() * s3_w[:16], 4, "high")
-        s4_cross = register(16, s3_x[:16] * s3_w[16:], 4, "cross")
-        s4_clip = register(signed(32), Mux(s3_x > s3_w.as_signed(), s3_x, s3_w.as_signed()),
-                           4, "clip")
-        s4_shift = register(6, s3_shift, 4, "shift")
-        s4_zero = register(signed(8), s3_zero, 4, "zero")
-        s4_half = register(_PRODUCT - 2,
-                           Mux((stages[3].flags.op == AluOp.RQT) & (s3_shift < 48),
-                               (1 << s3_shift) >> 1, 0), 4, "half")
-
-        # Stage 4: their sum, with half of what the shift will drop.
-        product = Cat(s4_low, Const(0, 1)).as_signed() + (s4_high << 16)
-        cross = Mux((stages[4].flags.op == AluOp.MUL) | (stages[4].flags.op == AluOp.SHR),
-                    s4_cross, 0)
-        s5_sum = register(signed(_PRODUCT),
-                          Mux(stages[4].flags.op == AluOp.CLIP, s4_clip,
-                              product + (cross << 16) + s4_half), 5, "sum")
+        # Stage 4: products of 16 bits.
+        def multiply(name, shape, a, b):
+            component = multiplier(shape, shape)
+            m.submodules[f"{name}_{lane}"] = component
+            m.d.comb += [component.a.eq(a), component.b.eq(b)]
+            return component.p
+        s5_low = multiply("low", unsigned(16), s3_x[:16], s3_w[:16])
+        s5_high = multiply("high", signed(17), s3_x[16:].as_signed(), s3_w[:16])
+        s5_cross = multiply("cross", unsigned(16), s3_x[:16], s3_w[16:])[:16]
+        s5_clip = register(signed(32), Mux(s4_x > s4_w.as_signed(), s4_x, s4_w.as_signed()),
+                           5, "clip")
         s5_shift = register(6, s4_shift, 5, "shift")
         s5_zero = register(signed(8), s4_zero, 5, "zero")
+        s5_half = register(_PRODUCT - 2,
+                           Mux((stages[4].flags.op == AluOp.RQT) & (s4_shift < 48),
+                               (1 << s4_shift) >> 1, 0), 5, "half")
 
-        # Stage 5: shift. The bounds are moved by the zero point, instead of the result.
-        imm = stages[5].flags.imm
-        low, high = imm[:8].as_signed(), imm[8:].as_signed()
-        s6_shifted = register(signed(_PRODUCT), Mux(s5_shift > 47, 0, s5_sum >> s5_shift),
-                              6, "shifted")
+        # Stage 5: their sum, with half of what the shift will drop.
+        product = Cat(s5_low, Const(0, 1)).as_signed() + (s5_high << 16)
+        cross = Mux((stages[5].flags.op == AluOp.MUL) | (stages[5].flags.op == AluOp.SHR),
+                    s5_cross, 0)
+        s6_sum = register(signed(_PRODUCT),
+                          Mux(stages[5].flags.op == AluOp.CLIP, s5_clip,
+                              product + (cross << 16) + s5_half), 6, "sum")
+        s6_shift = register(6, s5_shift, 6, "shift")
         s6_zero = register(signed(8), s5_zero, 6, "zero")
-        s6_least = register(signed(9), low - s5_zero, 6, "least")
-        s6_most  = register(signed(9), high - s5_zero, 6, "most")
-        s6_low   = register(signed(8), low, 6, "low")
-        s6_high  = register(signed(8), Mux(high < low, low, high), 6, "high")
 
-        # Stage 6: zero point and clamp; the lower bound is the stronger one.
-        clamped = Mux(s6_shifted > s6_most, s6_high,
-                      Mux(s6_shifted < s6_least, s6_low,
-                          (s6_shifted[:8] + s6_zero)[:8].as_signed()))
-        return register(32, Mux(stages[6].flags.op == AluOp.RQT, clamped, s6_shifted), 7, "long")
+        # Stage 6: shift. The bounds are moved by the zero point, instead of the result.
+        imm = stages[6].flags.imm
+        low, high = imm[:8].as_signed(), imm[8:].as_signed()
+        s7_shifted = register(signed(_PRODUCT), Mux(s6_shift > 47, 0, s6_sum >> s6_shift),
+                              7, "shifted")
+        s7_zero = register(signed(8), s6_zero, 7, "zero")
+        s7_least = register(signed(9), low - s6_zero, 7, "least")
+        s7_most  = register(signed(9), high - s6_zero, 7, "most")
+        s7_low   = register(signed(8), low, 7, "low")
+        s7_high  = register(signed(8), Mux(high < low, low, high), 7, "high")
+
+        # Stage 7: zero point and clamp; the lower bound is the stronger one.
+        clamped = Mux(s7_shifted > s7_most, s7_high,
+                      Mux(s7_shifted < s7_least, s7_low,
+                          (s7_shifted[:8] + s7_zero)[:8].as_signed()))
+        return register(32, Mux(stages[7].flags.op == AluOp.RQT, clamped, s7_shifted), 8, "long")
 
 
 def _lane(value, lane):

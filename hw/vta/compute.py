@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from hw.bus.axi import Burst, ReadBeat
 from hw.memory import Scratchpad, connect_lanes, read_element
-from hw.vta.accumulators import Accumulators, LaneRead, store_lanes
+from hw.vta.accumulators import Accumulators, LaneRead
 from hw.vta.alu import AluEngine, AluFlags, alu_command
 from hw.vta.config import VtaConfig
 from hw.vta.fetch import Dispatched
@@ -47,7 +47,7 @@ class ComputeUnit(wiring.Component):
         FINISH has been executed, in this cycle.
     inp_en, inp_address, inp, wgt_en, wgt_address, wgt
         Read ports of inputs and weights.
-    store : ``In(LaneRead(...))``
+    store : ``In(LaneRead(config))``
     base_uop, base_acc, base_acc_8bit, ar, r_valid, r_data
         As in :class:`hw.vta.load.Loader`.
     gemm_event, alu_event, gemm_busy, alu_busy, alu_waits, load_busy, load_moves : ``Out(1)``
@@ -56,8 +56,8 @@ class ComputeUnit(wiring.Component):
     Timing
     ------
     An instruction per 2 cycles at most without micro-operations; those of GEMM and ALU every
-    ``8 + n / lanes`` cycles, for ``n`` micro-operations and ``lanes`` of them in a beat of the bus,
-    while the engines execute those before.
+    ``7 + log2(lanes) + n / lanes`` cycles, at least 10, for ``n`` micro-operations and ``lanes`` of
+    them in a beat of the bus, while the engines execute those before.
     """
 
     def __init__(self, config: VtaConfig):
@@ -83,8 +83,7 @@ class ComputeUnit(wiring.Component):
             "wgt_en":        Out(1),
             "wgt_address":   Out(config.log_wgt_depth),
             "wgt":           In(8 * config.element_bytes("wgt")),
-            "store":         In(LaneRead(width=8 * config.element_bytes("acc"),
-                                         depth=config.depth("acc"), lanes=store_lanes(config))),
+            "store":         In(LaneRead(config)),
             "base_uop":      In(config.address_width),
             "base_acc":      In(config.address_width),
             "base_acc_8bit": In(config.address_width),
@@ -180,7 +179,7 @@ class ComputeUnit(wiring.Component):
             alu.long_uses.eq(gemm.long_uses), alu.long_bank.eq(gemm.long_bank),
             alu.grant.eq(accumulators.alu_grant),
         ]
-        for name in ("request", "read", "dst", "src", "use_src", "use_bias"):
+        for name in ("request", "read", "dst", "src", "bias", "src_banks"):
             m.d.comb += getattr(accumulators, f"alu_{name}").eq(getattr(alu, name))
         for name in ("dst_data", "src_data", "bias_data"):
             m.d.comb += getattr(alu, name).eq(getattr(accumulators, f"alu_{name}"))
@@ -196,20 +195,17 @@ class ComputeUnit(wiring.Component):
         word = self.i.p.word
         head = data.View(layouts[Opcode.FINISH], word)
         load = data.View(layouts[Opcode.LOAD], word)
-        loops = data.View(layouts[Opcode.GEMM], word)
 
         # Where it goes. An instruction without work is complete at once.
-        engine, empty = Signal(Engine), Signal()
-        m.d.comb += empty.eq((loops.uop_end <= loops.uop_bgn) | (loops.iter_out == 0)
-                             | (loops.iter_in == 0))
-        with m.If(self.i.p.fault == Fault.DONE):
+        engine = Signal(Engine)
+        with m.If(~self.i.p.empty):
             with m.Switch(head.opcode):
                 with m.Case(Opcode.LOAD, Opcode.LOAD_PAD):
-                    m.d.comb += engine.eq(Mux(load.x_size == 0, Engine.NONE, Engine.LOAD))
+                    m.d.comb += engine.eq(Engine.LOAD)
                 with m.Case(Opcode.GEMM, Opcode.DEPTHWISE):
-                    m.d.comb += engine.eq(Mux(empty, Engine.NONE, Engine.GEMM))
+                    m.d.comb += engine.eq(Engine.GEMM)
                 with m.Case(Opcode.ALU):
-                    m.d.comb += engine.eq(Mux(empty, Engine.NONE, Engine.ALU))
+                    m.d.comb += engine.eq(Engine.ALU)
 
         # Queues in front of GEMM and ALU; their heads begin when the window lets them.
         accepts = {}

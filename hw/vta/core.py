@@ -1,7 +1,7 @@
 """The VTA core: fetch, load, compute and store, joined by token queues, on one AXI4 port."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from hw.bus.axi import Axi4, ReadPort
 from hw.bus.csr import AxiLite
 from hw.memory import Scratchpad, connect_lanes, read_element
+from hw.stream import RegisterSlice
 from hw.vta.compute import ComputeUnit
 from hw.vta.config import VtaConfig
 from hw.vta.fetch import Dispatched, Fetch
@@ -102,18 +103,22 @@ class VtaCore(wiring.Component):
         wiring.connect(m, store.read, compute.store)
 
         # Queues, tokens.
-        queues = {}
+        queues, heads = {}, {}
         for unit, part in units.items():
             queue = SyncFIFOBuffered(width=Dispatched.as_shape().size, depth=config.queue_depth)
             m.submodules[f"queue_{unit.name.lower()}"] = cleared(queue)
-            queues[unit] = queue
+            # The block RAM is slow; what is decided by its word begins at a register.
+            head = RegisterSlice(Dispatched)
+            m.submodules[f"head_{unit.name.lower()}"] = cleared(head)
+            queues[unit], heads[unit] = queue, head
+            wiring.connect(m, head.o, part.i)
             m.d.comb += [
                 queue.w_data.eq(fetch.o[unit].payload),
                 queue.w_en.eq(fetch.o[unit].valid),
                 fetch.o[unit].ready.eq(queue.w_rdy),
-                part.i.payload.eq(queue.r_data),
-                part.i.valid.eq(queue.r_rdy),
-                queue.r_en.eq(part.i.ready),
+                head.i.payload.eq(queue.r_data),
+                head.i.valid.eq(queue.r_rdy),
+                queue.r_en.eq(head.i.ready),
                 part.halt.eq(halt),
             ]
             wiring.connect(m, part.tokens, getattr(tokens, unit.name.lower()))
@@ -133,11 +138,11 @@ class VtaCore(wiring.Component):
             m.d.comb += [port.ready.eq(1),
                          target.eq(read_element(m, memory.read[0], address, en))]
 
-        self._control(m, registers, fetch, units, queues, read, clear, halt)
+        self._control(m, registers, fetch, units, queues, heads, read, clear, halt)
         self._count(m, registers, units, compute)
         return m
 
-    def _control(self, m, registers, fetch, units, queues, read, clear, halt):
+    def _control(self, m, registers, fetch, units, queues, heads, read, clear, halt):
         """When a run ends, and why."""
         running, ended, fault = Signal(), Signal(), Signal(Fault)
         number = Signal(32, init=-1)
@@ -154,7 +159,7 @@ class VtaCore(wiring.Component):
         waits = {unit: part.status.wait_prev | part.status.wait_next
                  for unit, part in units.items()}
         idle = ~Cat(part.status.busy for part in units.values()).any()
-        empty = Cat(queue.level == 0 for queue in queues.values())
+        empty = Cat((queue.level == 0) & ~heads[unit].o.valid for unit, queue in queues.items())
         complete, stuck, settle = Signal(), Signal(), Signal(range(_SETTLE + 1))
         m.d.comb += [
             complete.eq(~fetch.busy & idle & empty.all() & ~Cat(*waits.values()).any()),
@@ -169,17 +174,24 @@ class VtaCore(wiring.Component):
                       for channel in ("ar", "r", "aw", "w", "b")),
                     compute.gemm_event, compute.alu_event, compute.load_moves,
                     load.load_moves, complete).any()
-        expired = (registers.watchdog != 0) & (quiet >= registers.watchdog)
-        m.d.sync += quiet.eq(Mux(moves | ~running | registers.launch, 0, quiet + ~expired))
+        moved, reached, expired = Signal(), Signal(), Signal()
+        m.d.sync += [
+            moved.eq(moves | ~running | registers.launch),
+            quiet.eq(Mux(moved, 0, quiet + ~reached)),
+            reached.eq((registers.watchdog != 0) & (quiet >= registers.watchdog) & ~moved),
+        ]
+        m.d.comb += expired.eq(reached & ~moved)
 
         # The first error counts.
         end = Signal()
-        oldest = Signal(32)
+        first, third, oldest = Signal(32), Signal(32), Signal(32)  # of what waits for long
         none = Const(0xffff_ffff, 32)
-        numbers = [Mux(waits[unit], data.View(Dispatched, queue.r_data).number, none)
-                   for unit, queue in queues.items()]
-        first = Mux(numbers[0] < numbers[1], numbers[0], numbers[1])
-        m.d.comb += oldest.eq(Mux(first < numbers[2], first, numbers[2]))
+        numbers = [Mux(waits[unit], head.o.p.number, none) for unit, head in heads.items()]
+        m.d.sync += [
+            first.eq(Mux(numbers[0] < numbers[1], numbers[0], numbers[1])),
+            third.eq(numbers[2]),
+            oldest.eq(Mux(first < third, first, third)),
+        ]
         with m.If(running & (fault == Fault.DONE)):
             for unit in (store, compute, load):
                 with m.If(unit.stopped.valid):
@@ -234,5 +246,5 @@ class VtaCore(wiring.Component):
             "read_beats":         axi.rvalid & axi.rready,
             "write_beats":        axi.wvalid & axi.wready,
         }.items():
-            m.d.comb += getattr(registers, f"count_{name}").eq(condition)
-        m.d.comb += registers.count_user.eq(compute.gemm_event + compute.alu_event)
+            m.d.sync += getattr(registers, f"count_{name}").eq(condition)
+        m.d.sync += registers.count_user.eq(compute.gemm_event + compute.alu_event)

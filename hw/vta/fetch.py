@@ -16,21 +16,27 @@ _INSN_BYTES = 16
 
 
 class Dispatched(data.Struct):
-    """An instruction in the queue of its unit; ``fault`` is what it is in error for, by itself."""
+    """An instruction in the queue of its unit; ``fault`` is what it is in error for, by itself.
+
+    ``empty``: it has nothing to do, but for its tokens.
+    """
 
     word:   128
     number: NUMBER_WIDTH
     fault:  Fault
+    empty:  1
 
 
 class Decoder(wiring.Component):
-    """``unit`` and ``fault`` of an instruction ``word``, as :meth:`Isa.fault` has them.
+    """``unit`` and ``fault`` of an instruction ``word``, as :meth:`Isa.fault` has them, ``empty``.
 
     Members
     -------
     word : ``In(128)``
     unit : ``Out(Unit)``
     fault : ``Out(Fault)``
+    empty : ``Out(1)``
+        It is in error, or no element is moved, or no micro-operation executed.
 
     Combinational.
     """
@@ -38,6 +44,7 @@ class Decoder(wiring.Component):
     word:  In(128)
     unit:  Out(Unit)
     fault: Out(Fault)
+    empty: Out(1)
 
     def __init__(self, config: VtaConfig):
         self.config, self.isa = config, Isa(config)
@@ -74,6 +81,17 @@ class Decoder(wiring.Component):
                     m.d.comb += wrong_flag.eq(_any(
                         head[flag] for flag in ("pop_prev", "pop_next", "push_prev", "push_next")
                         if flag not in flags))
+
+        # LOAD of no rows may still write padding.
+        loops = data.View(self.isa.layouts[Opcode.GEMM], self.word)
+        executes = _any(head.opcode == opcode for opcode in (Opcode.GEMM, Opcode.ALU,
+                                                             Opcode.DEPTHWISE))
+        m.d.comb += self.empty.eq(
+            (self.fault != Fault.DONE)
+            | ((is_load | is_store) & (load.x_size == 0)) | (is_store & (store.y_size == 0))
+            | (executes & ((loops.uop_end <= loops.uop_bgn) | (loops.iter_out == 0)
+                           | (loops.iter_in == 0)))
+            | (head.opcode == Opcode.FINISH))
 
         # In the order of `Isa.fault`.
         with m.If(~legal):
@@ -208,8 +226,7 @@ class Fetch(wiring.Component):
         with m.If(step):
             m.d.sync += [
                 held.word.eq(word), held.number.eq(self.number), held.fault.eq(decoder.fault),
-                unit.eq(decoder.unit),
-                left.eq(left - 1),
+                held.empty.eq(decoder.empty), unit.eq(decoder.unit), left.eq(left - 1),
             ]
             with m.If(failed):
                 m.d.sync += self.error.eq(1)

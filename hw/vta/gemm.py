@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.arith.multiply import multiplier
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Fault, Isa, Opcode
 from hw.vta.loops import LoopCommand, Loops, Operand
@@ -66,9 +67,9 @@ class GemmEngine(wiring.Component):
     read_en, read_address, read_data : read port of the accumulators
     write_en, write_address, write_data : write port of the accumulators
     short_uses, short_bank : ``Out``
-        The bank is being read in this cycle, or will be written 3 cycles later.
+        The bank is being read in this cycle, or will be written 4 cycles later.
     long_uses, long_bank : ``Out``
-        The bank will be written 7 cycles later.
+        The bank will be written 8 cycles later.
     done : ``Out(Done(entries))``
         In the cycle of the last write.
     event : ``Out(1)``
@@ -77,7 +78,7 @@ class GemmEngine(wiring.Component):
 
     Timing
     ------
-    The first write is 11 cycles after the transfer of a command. One micro-operation per cycle,
+    The first write is 13 cycles after the transfer of a command. One micro-operation per cycle,
     also from command to command. After a fault nothing is executed until reset.
     """
 
@@ -144,10 +145,13 @@ class GemmEngine(wiring.Component):
             m.d.sync += dead.eq(1)
         layout = data.StructLayout({
             "valid": 1, "end": 1, "fault": Fault, "flags": flags, "dst": config.log_acc_depth,
-            "row": max(config.log_block, 1),
+            "row": max(config.log_block, 1), "same": 4,
         })
-        stages = [Signal(layout, name=f"s{n}") for n in range(10)]
+        stages = [Signal(layout, name=f"s{n}") for n in range(12)]
         failed = fault != Fault.DONE
+        # Which of the four steps before it, valid or not, have the same accumulator.
+        s0_same = Signal(4)
+        m.d.sync += s0_same.eq(Cat(stage.dst == loops.coming.dst for stage in stages[:4]))
         m.d.comb += [
             stages[0].valid.eq(loops.o.valid & ~failed & ~dead),
             stages[0].end.eq(loops.o.valid & (step.last | failed) & ~dead),
@@ -155,6 +159,7 @@ class GemmEngine(wiring.Component):
             stages[0].flags.eq(step.flags),
             stages[0].dst.eq(step.dst),
             stages[0].row.eq(step.wgt[:config.log_block]),
+            stages[0].same.eq(s0_same),
         ]
         for stage, following in zip(stages, stages[1:]):
             m.d.sync += following.eq(stage)
@@ -167,68 +172,77 @@ class GemmEngine(wiring.Component):
             self.inp_en.eq(s1_reads), self.inp_address.eq(s1_src),
             self.wgt_en.eq(s1_reads), self.wgt_address.eq(s1_wgt),
         ]
-        s7_total = self._dot_products(m, stages)
+        s8_total = self._dot_products(m, stages)
 
-        # Stage 5: read the accumulator, unless it is about to be forwarded.
-        near = [stages[n].valid & (stages[n].dst == stages[n + 1].dst) for n in range(9)]
-        keeps = stages[5].flags.reset | stages[5].flags.overwrite
-        behind = stages[6].valid & (stages[6].dst == stages[5].dst)
+        # Stage 5: read the accumulator, unless it is about to be forwarded. Stage 6: it arrives.
+        def follows(n, distance):  # whether the step that much before it has its accumulator
+            return stages[n].same[distance - 1] & stages[n + distance].valid
         m.d.comb += [
-            self.read_en.eq(stages[5].valid & ~behind & ~keeps),
+            self.read_en.eq(stages[5].valid & ~follows(5, 1) & ~stages[5].flags.reset
+                            & ~stages[5].flags.overwrite),
             self.read_address.eq(stages[5].dst),
         ]
 
-        # Stage 6: it arrives; results of two and three cycles ago are still on their way.
-        s6_two, s6_three, s7_one, s7_fresh = Signal(), Signal(), Signal(), Signal()
-        s7_acc, s8_result, s9_result = (Signal.like(self.write_data, name=name)
-                                        for name in ("s7_acc", "s8_result", "s9_result"))
+        # Stage 7: results of two to four cycles ago were still on their way.
+        s7_acc, s8_acc, s9_result, s10_result, s11_result = (
+            Signal.like(self.write_data, name=name)
+            for name in ("s7_acc", "s8_acc", "s9_result", "s10_result", "s11_result"))
+        s7_ago = [Signal(name=f"s7_{distance}_ago") for distance in (2, 3, 4)]
         m.d.sync += [
-            s6_two.eq(stages[7].valid & (stages[7].dst == stages[5].dst)),
-            s6_three.eq(stages[8].valid & (stages[8].dst == stages[5].dst)),
-            s7_one.eq(stages[7].valid & (stages[7].dst == stages[6].dst)),
-            s7_fresh.eq(stages[6].flags.reset | stages[6].flags.overwrite),
-            s7_acc.eq(Mux(s6_two, s8_result, Mux(s6_three, s9_result, self.read_data))),
-            s9_result.eq(s8_result),
+            *(ago.eq(follows(6, distance)) for distance, ago in enumerate(s7_ago, 2)),
+            s7_acc.eq(self.read_data),
+            s8_acc.eq(Mux(s7_ago[0], s9_result,
+                          Mux(s7_ago[1], s10_result, Mux(s7_ago[2], s11_result, s7_acc)))),
+            s10_result.eq(s9_result), s11_result.eq(s10_result),
         ]
 
-        # Stage 7: accumulate.
-        for k, total in enumerate(s7_total):
+        # Stage 8: accumulate.
+        s8_one_ago, s8_fresh = Signal(), Signal()
+        m.d.sync += [
+            s8_one_ago.eq(follows(7, 1)),
+            s8_fresh.eq(stages[7].flags.reset | stages[7].flags.overwrite),
+        ]
+        for k, total in enumerate(s8_total):
             lane = slice(32 * k, 32 * k + 32)
-            old = Mux(s7_one, s8_result[lane], s7_acc[lane])
-            m.d.sync += s8_result[lane].eq(Mux(s7_fresh, 0, old)
-                                           + Mux(stages[7].flags.reset, 0, total))
+            old = Mux(s8_one_ago, s9_result[lane], s8_acc[lane])
+            m.d.sync += s9_result[lane].eq(Mux(s8_fresh, 0, old)
+                                           + Mux(stages[8].flags.reset, 0, total))
 
-        # Stage 8: write, unless the next one will.
+        # Stage 9: write, unless the next one will.
         def writes(n):
-            return stages[n].valid & (stages[n].end | ~near[n - 1])
+            return stages[n].valid & (stages[n].end
+                                      | ~(stages[n - 1].valid & stages[n - 1].same[0]))
         m.d.comb += [
-            self.write_en.eq(writes(8)),
-            self.write_address.eq(stages[8].dst),
-            self.write_data.eq(s8_result),
-            self.done.valid.eq(stages[8].end),
-            self.done.entry.eq(stages[8].flags.entry),
-            self.done.fault.eq(stages[8].fault),
+            self.write_en.eq(writes(9)),
+            self.write_address.eq(stages[9].dst),
+            self.write_data.eq(s9_result),
+            self.done.valid.eq(stages[9].end),
+            self.done.entry.eq(stages[9].flags.entry),
+            self.done.fault.eq(stages[9].fault),
             self.short_uses.eq(self.read_en | writes(5)),
             self.short_bank.eq(stages[5].dst),
             self.long_uses.eq(writes(1)),
             self.long_bank.eq(stages[1].dst),
-            self.event.eq(stages[8].valid),
+            self.event.eq(stages[9].valid),
             self.busy.eq(~loops.i.ready | Cat(stage.valid | stage.end
-                                              for stage in stages[:9]).any()),
+                                              for stage in stages[:10]).any()),
         ]
         return m
 
     def _dot_products(self, m, stages):
-        """Operands in stage 3, products in stage 4, their sums in stage 7."""
+        """Operands in stage 3, products in stage 5, their sums in stage 8."""
         config = self.config
         block = config.block
         s3_inp, s3_wgt = Signal.like(self.inp), Signal.like(self.wgt)
         m.d.sync += [s3_inp.eq(self.inp), s3_wgt.eq(self.wgt)]
-        if config.extensions:  # one row of the weights takes the place of the diagonal
-            row = self.wgt.word_select(stages[2].row, 8 * block)
-            with m.If(stages[2].flags.depthwise):
+        factors = Signal.like(self.wgt)
+        m.d.comb += factors.eq(s3_wgt)
+        if config.extensions:  # one row of the weights on the diagonal, and nothing beside it
+            row = s3_wgt.word_select(stages[3].row, 8 * block)
+            with m.If(stages[3].flags.depthwise):
+                m.d.comb += factors.eq(0)
                 for o in range(block):
-                    m.d.sync += _byte(s3_wgt, o * block + o).eq(_byte(row, o))
+                    m.d.comb += _byte(factors, o * block + o).eq(_byte(row, o))
         # Sums in three steps, as even as they can be.
         log_steps = [(config.log_block + n) // 3 for n in (2, 1, 0)]
         totals = []
@@ -236,20 +250,20 @@ class GemmEngine(wiring.Component):
             for o in range(block):
                 terms = []
                 for l in range(block):
-                    product = Signal(signed(16), name=f"s4_product_{n}_{o}_{l}")
-                    m.d.sync += product.eq(_byte(s3_inp, n * block + l).as_signed()
-                                           * _byte(s3_wgt, o * block + l).as_signed())
-                    if config.extensions and l != o:
-                        with m.If(stages[3].flags.depthwise):
-                            m.d.sync += product.eq(0)
-                    terms.append(product)
+                    multiply = multiplier(signed(8), signed(8))
+                    m.submodules[f"product_{n}_{o}_{l}"] = multiply
+                    m.d.comb += [
+                        multiply.a.eq(_byte(s3_inp, n * block + l)),
+                        multiply.b.eq(_byte(factors, o * block + l)),
+                    ]
+                    terms.append(multiply.p)
                 for number, log_step in enumerate(log_steps):
                     groups = [terms[k:k + (1 << log_step)]
                               for k in range(0, len(terms), 1 << log_step)]
                     sums = []
                     for k, group in enumerate(groups):
                         total = Signal(signed(len(group[0]) + log_step),
-                                       name=f"s{5 + number}_sum_{n}_{o}_{k}")
+                                       name=f"s{6 + number}_sum_{n}_{o}_{k}")
                         m.d.sync += total.eq(sum(group[1:], group[0]))
                         sums.append(total)
                     terms = sums

@@ -8,6 +8,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.arith.multiply import multiplier
 from hw.bus.axi import Burst, ReadBeat, RowReader
 from hw.memory import LaneWrite
 from hw.vta.config import VtaConfig
@@ -119,7 +120,7 @@ class Loader(wiring.Component):
     ------
     One beat per cycle, or the padding of one cycle: as many elements of it as a beat has, at least
     one. No cycle is lost from row to row, one from instruction to instruction. The first burst is
-    asked for 12 cycles after an instruction was accepted.
+    asked for 13 cycles after an instruction was accepted.
     """
 
     def __init__(self, config: VtaConfig, memories: tuple[Memory, ...], *, cookie: int):
@@ -173,11 +174,12 @@ class Loader(wiring.Component):
         ]
         width, height = Signal(17), Signal(17)
 
-        # One multiplier, used in turn: its result is there a cycle after its factors.
-        a, b, product = Signal(17), Signal(17), Signal(34)
-        m.d.sync += product.eq(a * b)
+        # One multiplier, used in turn: its result is there two cycles after its factors.
+        m.submodules.multiply = multiply = multiplier(17, 17)
+        a, b, product = multiply.a, multiply.b, multiply.p
         top, bottom, end = Signal(17), Signal(17), Signal(35)
-        last_row, outside = Signal(34), Signal()
+        last_row, reach, past = Signal(34), Signal(35), Signal(48)
+        outside, too_long, range_last = Signal(), Signal(), Signal(16)
 
         # Of each memory type: base, bytes, depth, and how elements lie in beats.
         base, log_size, depth = Signal(config.address_width), Signal(4), Signal(17)
@@ -185,7 +187,7 @@ class Loader(wiring.Component):
         with m.Switch(load.memory_type):
             for kind, transfer in self.transfers.items():
                 with m.Case(kind):
-                    m.d.comb += [
+                    m.d.sync += [
                         base.eq(getattr(self, f"base_{kind.name.lower()}")),
                         log_size.eq(exact_log2(transfer.element_bytes)),
                         depth.eq(config.depth(kind.scratchpad)),
@@ -195,56 +197,57 @@ class Loader(wiring.Component):
                     ]
 
         plan = Signal(_Plan(self.cookie))
-        element, rows = Signal(33), Signal(16)
-        byte = Signal(48)
+        rows, in_beat = Signal(16), Signal(4)
+        byte, pitch = Signal(config.address_width), Signal(config.address_width)
         log_bus = exact_log2(config.bus_width // 8)
-        in_beat = Signal(4)
+        in_beat_mask = ((1 << log_elements) - 1)[:4]
         m.d.comb += [
             busy.eq(1),
             plans.w_data.eq(plan),
-            in_beat.eq(element & ((1 << log_elements) - 1)),
-            byte.eq((element << log_size) + base),
             reader.i.p.beat.eq(byte >> log_bus),
             reader.i.p.beats.eq(Mux(log_beats != 0, load.x_size << log_beats,
-                                    (load.x_size + in_beat + (1 << log_elements) - 1)
-                                    >> log_elements)),
+                                    (load.x_size + in_beat + in_beat_mask) >> log_elements)),
         ]
         with m.FSM(name="prepare"):
             with m.State("IDLE"):
                 m.d.comb += [self.i.ready.eq(1), busy.eq(0)]
-                m.d.sync += [command.eq(self.i.payload), outside.eq(0)]
+                m.d.sync += command.eq(self.i.payload)
                 with m.If(self.i.valid):
                     m.next = "SIZES"
             with m.State("SIZES"):
+                m.d.comb += [a.eq(y_size - 1), b.eq(load.x_stride)]
                 m.d.sync += [
                     width.eq(load.x_pad_0 + load.x_size + load.x_pad_1),
                     height.eq(load.y_pad_0 + y_size + load.y_pad_1),
-                    element.eq(load.dram_base),
                     rows.eq(y_size),
                 ]
                 m.next = "TOP"
             with m.State("TOP"):
                 m.d.comb += [a.eq(width), b.eq(load.y_pad_0)]
+                m.d.sync += [
+                    byte.eq(load.dram_base << log_size), pitch.eq(load.x_stride << log_size),
+                    in_beat.eq(load.dram_base & in_beat_mask),
+                ]
                 m.next = "BOTTOM"
             with m.State("BOTTOM"):
                 m.d.comb += [a.eq(width), b.eq(load.y_pad_1)]
-                m.d.sync += top.eq(product)  # 17 bits: wider only if the range is wrong
+                m.d.sync += [byte.eq(byte + base), last_row.eq(product + load.dram_base)]
                 m.next = "ALL"
             with m.State("ALL"):
                 m.d.comb += [a.eq(width), b.eq(height)]
-                m.d.sync += bottom.eq(product)
-                m.next = "LAST"
-            with m.State("LAST"):
-                m.d.comb += [a.eq(y_size - 1), b.eq(load.x_stride)]
-                m.d.sync += end.eq(product + load.sram_base)
+                m.d.sync += [top.eq(product),  # 17 bits: wider only if the range is wrong
+                             reach.eq(last_row + load.x_size)]
+                m.next = "PAST"
+            with m.State("PAST"):
+                m.d.sync += [bottom.eq(product), past.eq((reach << log_size) + base)]
                 m.next = "END"
             with m.State("END"):
-                m.d.sync += last_row.eq(product + load.dram_base)
-                m.next = "ADDRESS"
-            with m.State("ADDRESS"):
                 # A row behind the last address is not there.
-                past = ((last_row + load.x_size) << log_size) + base
-                m.d.sync += outside.eq((past > 1 << config.address_width) & (y_size != 0))
+                m.d.sync += [end.eq(product + load.sram_base),
+                             outside.eq((past > 1 << config.address_width) & (y_size != 0))]
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += [too_long.eq(end > depth), range_last.eq(end - 1)]
                 m.next = "PLAN"
             with m.State("PLAN"):
                 m.d.comb += plans.w_en.eq(1)
@@ -257,14 +260,16 @@ class Loader(wiring.Component):
             with m.State("ROWS"):
                 m.d.comb += reader.i.valid.eq(1)
                 with m.If(reader.i.ready):
-                    m.d.sync += [element.eq(element + load.x_stride), rows.eq(rows - 1)]
+                    m.d.sync += [
+                        byte.eq(byte + pitch), rows.eq(rows - 1),
+                        in_beat.eq((in_beat + load.x_stride) & in_beat_mask),
+                    ]
                     with m.If(rows == 1):
                         m.next = "IDLE"
 
-        too_long = end > depth
         m.d.comb += [
             self.range.first.eq(load.sram_base),
-            self.range.last.eq(end - 1),
+            self.range.last.eq(range_last),
             plan.memory.eq(load.memory_type),
             plan.pad.eq(pad),
             plan.position.eq(load.sram_base),
@@ -286,7 +291,11 @@ class Loader(wiring.Component):
             m.d.comb += plan.fault.eq(Fault.BUS_ERROR)
 
     def _write(self, m, reader, plans, busy):
-        """Runs of padding and of data, one after the other, each cycle one write."""
+        """Runs of padding and of data, one after the other, each cycle one write.
+
+        A write, and the completion that goes with the last one, is put into a register first.
+        """
+        active = Signal()
         plan = Signal(_Plan(self.cookie))
         coming = data.View(_Plan(self.cookie), plans.r_data)
         is_pad = Signal()
@@ -294,22 +303,43 @@ class Loader(wiring.Component):
         chunk, offset, row_offset = Signal(8), Signal(4), Signal(4)
         failed = Signal()
 
-        want, fire, last_chunk, count = Signal(), Signal(), Signal(), Signal(6)
+        want, fire, last_chunk = Signal(), Signal(), Signal()
+        count, is_rest = Signal(6), Signal()  # elements of this write; there are no more in the run
+        free = Signal()
+        done = Signal(LoadDone(self.cookie))
+        writes = {}
+        for pad in self.scratchpads:
+            port = getattr(self, f"write_{pad}")
+            fields = {name: getattr(port, name) for name in ("address", "offset", "count", "mask",
+                                                             "data")}
+            incoming, held = ({name: Signal.like(field, name=f"{pad}_{stage}_{name}")
+                               for name, field in fields.items()} for stage in ("next", "held"))
+            selected = Signal(name=f"{pad}_selected")
+            writes[pad] = selected, incoming
+            m.d.comb += [field.eq(held[name]) for name, field in fields.items()]
+            with m.If(free):
+                m.d.sync += [port.valid.eq(fire & selected),
+                             *(held[name].eq(incoming[name]) for name in fields)]
         m.d.comb += [
-            want.eq(busy & (is_pad | reader.o.valid)),
-            self.starved.eq(busy & ~is_pad & ~reader.o.valid),
+            free.eq(~Cat(port.valid & ~port.ready for port in
+                         (getattr(self, f"write_{pad}") for pad in self.scratchpads)).any()),
+            want.eq(active & (is_pad | reader.o.valid)),
+            fire.eq(want & free),
+            self.starved.eq(active & ~is_pad & ~reader.o.valid),
             reader.o.ready.eq(fire & ~is_pad),
             self.moves.eq(fire),
         ]
         with m.Switch(plan.memory):
             for kind, transfer in self.transfers.items():
                 with m.Case(kind):
+                    selected, write = writes[kind.scratchpad]
+                    m.d.comb += selected.eq(1)
                     self._lanes(m, kind, transfer, reader.o.p.data, plan.pad, is_pad, position,
-                                left, chunk, offset, count, last_chunk, want, fire)
+                                left, chunk, offset, count, is_rest, last_chunk, write)
 
         # What comes after this run; a run of padding may be empty, one of data never is.
         finished = Signal()
-        ends = fire & last_chunk & (left == count)
+        ends = fire & last_chunk & is_rest
         with m.If(fire):
             with m.If(last_chunk):
                 m.d.sync += [position.eq(position + count), left.eq(left - count), chunk.eq(0)]
@@ -335,26 +365,27 @@ class Loader(wiring.Component):
                 m.d.comb += finished.eq(1)
 
         m.d.comb += [
-            self.head.eq(coming.cookie),
-            self.done.cookie.eq(plan.cookie),
-            self.done.valid.eq(finished),
-            self.done.fault.eq(Mux(failed | (reader.o.p.error & ~is_pad), Fault.BUS_ERROR,
-                                   Fault.DONE)),
+            busy.eq(active | done.valid), self.head.eq(coming.cookie),
+            self.done.eq(done), self.done.valid.eq(done.valid & free),
         ]
+        with m.If(free):
+            m.d.sync += [
+                done.valid.eq(finished), done.cookie.eq(plan.cookie),
+                done.fault.eq(Mux(failed | (reader.o.p.error & ~is_pad), Fault.BUS_ERROR,
+                                  Fault.DONE)),
+            ]
         with m.If(finished):
-            m.d.sync += [busy.eq(0), failed.eq(0)]
+            m.d.sync += [active.eq(0), failed.eq(0)]
         nothing = (coming.y_size == 0) & (coming.first_pad == 0)
-        with m.If(~busy & plans.r_rdy & self.go):
+        with m.If(~active & plans.r_rdy & self.go & free):
             m.d.comb += plans.r_en.eq(1)
             m.d.sync += [plan.eq(coming), position.eq(coming.position), chunk.eq(0)]
             with m.If(coming.skip | nothing):
-                m.d.comb += [
-                    self.done.valid.eq(1), self.done.cookie.eq(coming.cookie),
-                    self.done.fault.eq(coming.fault),
-                ]
+                m.d.sync += [done.valid.eq(1), done.cookie.eq(coming.cookie),
+                             done.fault.eq(coming.fault)]
             with m.Else():
                 m.d.sync += [
-                    busy.eq(1),
+                    active.eq(1),
                     rows.eq(coming.y_size),
                     is_pad.eq(coming.first_pad != 0),
                     left.eq(Mux(coming.first_pad != 0, coming.first_pad, coming.x_size)),
@@ -369,16 +400,12 @@ class Loader(wiring.Component):
         ]
 
     def _lanes(self, m, kind, transfer, beat, pad, is_pad, position, left, chunk, offset, count,
-               last_chunk, want, fire):
+               is_rest, last_chunk, write):
         """One write of memory type ``kind``."""
-        port = getattr(self, f"write_{kind.scratchpad}")
-        lanes, chunks, width = len(port.data), len(port.mask), len(port.data[0])
+        lanes, chunks = len(write["data"]), len(write["mask"])
+        width = len(write["data"][0])
         bits = _LANE_BITS[kind.scratchpad]
-        m.d.comb += [
-            port.valid.eq(want),
-            fire.eq(want & port.ready),
-            port.address.eq(position),
-        ]
+        m.d.comb += write["address"].eq(position)
         pads = Cat(pad.as_signed()[k] if k < 8 else pad[7] for k in range(bits))
         pad_data = Cat(*[pads] * (width // bits))
         # The elements of a beat, each with all lanes; a part of an element is repeated.
@@ -391,23 +418,18 @@ class Loader(wiring.Component):
         per_beat = transfer.elements
         within = chunk[:exact_log2(transfer.beats)] if transfer.beats > 1 else Const(0, 1)
         for lane in range(lanes):
-            m.d.comb += port.data[lane].eq(Mux(is_pad, pad_data, elements[lane % per_beat]))
-        with m.If(is_pad):
-            m.d.comb += [
-                count.eq(Mux(left < lanes, left, lanes)),
-                port.mask.eq(-1), port.offset.eq(0), last_chunk.eq(1),
-            ]
-        with m.Else():
-            start = offset[:exact_log2(per_beat)] if per_beat > 1 else 0
-            room = Signal(range(per_beat + 1), name=f"room_{kind.name.lower()}")
-            m.d.comb += [
-                room.eq(per_beat - start),
-                count.eq(Mux(left < room, left, room)),
-                port.offset.eq(start),
-                last_chunk.eq(within == transfer.beats - 1),
-            ]
-            covers = chunks // transfer.beats
-            for k in range(transfer.beats):
-                with m.If(within == k):
-                    m.d.comb += port.mask[k * covers:(k + 1) * covers].eq(-1)
-        m.d.comb += port.count.eq(count)
+            m.d.comb += write["data"][lane].eq(Mux(is_pad, pad_data, elements[lane % per_beat]))
+        start = offset[:exact_log2(per_beat)] if per_beat > 1 else 0
+        room = Signal(range(max(lanes, per_beat) + 1), name=f"room_{kind.name.lower()}")
+        m.d.comb += [
+            room.eq(Mux(is_pad, lanes, per_beat - start)),
+            is_rest.eq(~left[len(room):].any() & (left[:len(room)] <= room)),
+            count.eq(Mux(is_rest, left, room) if max(lanes, per_beat) > 1 else 1),
+            write["count"].eq(count),
+            write["offset"].eq(Mux(is_pad, 0, start)),
+            last_chunk.eq(is_pad | (within == transfer.beats - 1)),
+        ]
+        covers = chunks // transfer.beats
+        for k in range(transfer.beats):
+            with m.If(is_pad | (within == k)):
+                m.d.comb += write["mask"][k * covers:(k + 1) * covers].eq(-1)

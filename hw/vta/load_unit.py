@@ -104,18 +104,19 @@ class LoadUnit(wiring.Component):
             label.push.eq(insn.push_next),
             loader.i.p.word.eq(self.i.p.word),
             loader.i.p.fault.eq(self.i.p.fault),
-            loader.i.p.skip.eq((self.i.p.fault != Fault.DONE) | (insn.x_size == 0)),
+            loader.i.p.skip.eq(self.i.p.empty),
             loader.i.p.cookie.eq(label),
         ]
 
         # Completion: in order; a full queue of tokens holds it.
         m.submodules.completed = completed = SyncFIFO(width=cookie + Fault.as_shape().width,
-                                                      depth=2)
+                                                      depth=4)
         oldest = data.View(data.StructLayout({"label": _Cookie, "fault": Fault}),
                            completed.r_data)
         blocked = Signal()
         m.d.comb += [
-            loader.go.eq(completed.w_rdy & ~self.stopped.valid),
+            # Room for it, and for the one whose completion is on its way.
+            loader.go.eq((completed.level <= 2) & ~self.stopped.valid),
             completed.w_en.eq(loader.done.valid),
             completed.w_data.eq(Cat(loader.done.cookie, loader.done.fault)),
             blocked.eq(completed.r_rdy & oldest.label.push & self.tokens.full_next

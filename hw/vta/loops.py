@@ -63,12 +63,15 @@ class Loops(wiring.Component):
     uop_en, uop_address : ``Out``; uop : ``In``
         Read port of the micro-operations; data is kept while ``uop_en`` is low.
     o : ``Out(stream.Signature(Step(...)))``
+    coming : ``Out(Step(...))``; advance : ``Out(1)``
+        What ``o`` will be in the next cycle if ``advance``, valid or not: for those who prepare
+        comparisons with it.
     kill : ``In(1)``
         Drop everything.
 
     Timing
     ------
-    Latency: 3 cycles from the transfer of a command. Throughput: one step per cycle, from one
+    Latency: 4 cycles from the transfer of a command. Throughput: one step per cycle, from one
     command to the next, too.
     """
 
@@ -81,25 +84,27 @@ class Loops(wiring.Component):
             "uop_address": Out(config.log_uop_depth),
             "uop":         In(uop_layout),
             "o":           Out(stream.Signature(Step(operands, flags))),
+            "coming":      Out(Step(operands, flags)),
+            "advance":     Out(1),
             "kill":        In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         command = Signal(LoopCommand(self.config, self.operands, self.flags))
-        active, step, advance = Signal(), Signal(), Signal()
+        active, step, advance = Signal(), Signal(), self.advance
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             step.eq(active & advance),
         ]
 
-        # Counters run down to 1.
+        # Counters run down to 1, and know beforehand when they are there.
         k = Signal(self.config.log_uop_depth + 1)
         k_left, k_count = Signal.like(k), Signal.like(k)
         j_left, i_left = Signal(_ITER_WIDTH), Signal(_ITER_WIDTH)
         k_last, j_last, i_last, last = Signal(), Signal(), Signal(), Signal()
+        k_once, j_once = Signal(), Signal()
         m.d.comb += [
-            k_last.eq(k_left == 1), j_last.eq(j_left == 1), i_last.eq(i_left == 1),
             last.eq(k_last & j_last & i_last),
             self.i.ready.eq(~active | (step & last)),
         ]
@@ -109,11 +114,15 @@ class Loops(wiring.Component):
         outer = {operand.name: Signal(operand.width + 1, name=f"outer_{operand.name}")
                  for operand in self.operands}
         with m.If(step):
-            m.d.sync += [k.eq(k + 1), k_left.eq(k_left - 1)]
+            m.d.sync += [k.eq(k + 1), k_left.eq(k_left - 1), k_last.eq(k_left == 2)]
             with m.If(k_last):
-                m.d.sync += [k.eq(command.uop_bgn), k_left.eq(k_count), j_left.eq(j_left - 1)]
+                m.d.sync += [
+                    k.eq(command.uop_bgn), k_left.eq(k_count), k_last.eq(k_once),
+                    j_left.eq(j_left - 1), j_last.eq(j_left == 2),
+                ]
                 with m.If(j_last):
-                    m.d.sync += [j_left.eq(command.iter_in), i_left.eq(i_left - 1)]
+                    m.d.sync += [j_left.eq(command.iter_in), j_last.eq(j_once),
+                                 i_left.eq(i_left - 1), i_last.eq(i_left == 2)]
                 for operand in self.operands:
                     old_inner, old_outer = inner[operand.name], outer[operand.name]
                     total = Signal(operand.width + 1, name=f"next_{operand.name}")
@@ -128,37 +137,42 @@ class Loops(wiring.Component):
                 m.d.sync += active.eq(0)
         with m.If(self.i.valid & self.i.ready):
             new = self.i.p
+            count = Signal.like(k)
+            m.d.comb += count.eq(new.uop_end - new.uop_bgn)
             m.d.sync += [
                 command.eq(new), active.eq(1),
-                k.eq(new.uop_bgn), k_left.eq(new.uop_end - new.uop_bgn),
-                k_count.eq(new.uop_end - new.uop_bgn),
-                j_left.eq(new.iter_in), i_left.eq(new.iter_out),
+                k.eq(new.uop_bgn), k_left.eq(count), k_count.eq(count),
+                k_last.eq(count == 1), k_once.eq(count == 1),
+                j_left.eq(new.iter_in), j_last.eq(new.iter_in == 1), j_once.eq(new.iter_in == 1),
+                i_left.eq(new.iter_out), i_last.eq(new.iter_out == 1),
             ]
             m.d.sync += [total.eq(0) for total in (*inner.values(), *outer.values())]
 
-        # Stage 1: the micro-operation is being read.
-        s1_valid = Signal()
-        s1 = Signal(Step(self.operands, self.flags))
+        # Stage 1: the micro-operation is being read. Stage 2: it is in a register.
+        step_layout = Step(self.operands, self.flags)
+        s1_valid, s2_valid = Signal(), Signal()
+        s1, s2, s2_uop = Signal(step_layout), Signal(step_layout), Signal(self.uop_layout)
         m.d.comb += [self.uop_en.eq(step), self.uop_address.eq(k)]
         with m.If(advance):
-            m.d.sync += s1_valid.eq(active)
-            m.d.sync += [s1.last.eq(last), s1.over_uop.eq(k[-1]), s1.flags.eq(command.flags)]
+            m.d.sync += [
+                s1_valid.eq(active), s1.last.eq(last), s1.over_uop.eq(k[-1]),
+                s1.flags.eq(command.flags),
+                s2_valid.eq(s1_valid), s2.eq(s1), s2_uop.eq(self.uop),
+                self.o.valid.eq(s2_valid), self.o.payload.eq(self.coming),
+            ]
             for operand in self.operands:
                 m.d.sync += Cat(s1[operand.name], s1[f"over_{operand.name}"]).eq(
                     inner[operand.name])
 
-        # Stage 2: its indices.
-            m.d.sync += [
-                self.o.valid.eq(s1_valid),
-                self.o.p.last.eq(s1.last), self.o.p.over_uop.eq(s1.over_uop),
-                self.o.p.flags.eq(s1.flags),
-            ]
-            for operand in self.operands:
-                m.d.sync += Cat(self.o.p[operand.name], self.o.p[f"over_{operand.name}"]).eq(
-                    _add(Cat(s1[operand.name], s1[f"over_{operand.name}"]),
-                         self.uop[f"{operand.name}_idx"], operand.width))
+        # Stage 3: its indices.
+        m.d.comb += [self.coming.last.eq(s2.last), self.coming.over_uop.eq(s2.over_uop),
+                     self.coming.flags.eq(s2.flags)]
+        for operand in self.operands:
+            m.d.comb += Cat(self.coming[operand.name], self.coming[f"over_{operand.name}"]).eq(
+                _add(Cat(s2[operand.name], s2[f"over_{operand.name}"]),
+                     s2_uop[f"{operand.name}_idx"], operand.width))
         with m.If(self.kill):
-            m.d.sync += [active.eq(0), s1_valid.eq(0), self.o.valid.eq(0)]
+            m.d.sync += [active.eq(0), s1_valid.eq(0), s2_valid.eq(0), self.o.valid.eq(0)]
         return m
 
 

@@ -97,7 +97,7 @@ class Registers(wiring.Component):
     end : ``In(1)``
         For one cycle when a run ends.
     count_<counter>, count_user : ``In``
-        What is added to a counter in a cycle.
+        What is added to a counter for the cycle before.
     irq : ``Out(1)``
     """
 
@@ -138,11 +138,13 @@ class Registers(wiring.Component):
         finished, interrupt, enabled = Signal(), Signal(), Signal()
         counters = {"cycles": 1, "user": self.count_user}
         counters |= {name: getattr(self, f"count_{name}") for name in COUNTERS}
+        was_running = Signal()
+        m.d.sync += was_running.eq(self.running)
         for name, step in counters.items():
             counter = values[name] = Signal(32, name=name)
             with m.If(self.launch):
                 m.d.sync += counter.eq(0)
-            with m.Elif(self.running):
+            with m.Elif(self.running if name == "cycles" else was_running):
                 m.d.sync += counter.eq(counter + step)
         values |= {
             "control": Cat(self.running, finished),

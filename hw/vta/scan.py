@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.arith.multiply import IntegerMultiply, multiplier
 from hw.vta.config import VtaConfig
 from hw.vta.isa import AluOp, Isa, Opcode
 from hw.vta.load import write_lanes
@@ -21,7 +22,7 @@ class UopScan(wiring.Component):
     start : ``In(1)``; word : ``In(128)``
         A GEMM, DEPTHWISE or ALU with at least one micro-operation.
     wait : ``In(1)``
-        The micro-operations of ``ranges.uops`` are not all there yet.
+        The micro-operations of ``ranges.uops`` were not all there yet a cycle ago.
     row_en, row : ``Out``; uops : ``In``
         Read port: rows of ``lanes`` micro-operations.
     done : ``Out(1)``
@@ -31,7 +32,8 @@ class UopScan(wiring.Component):
 
     Timing
     ------
-    ``done`` comes 8 cycles after ``start``, or as many more as there are rows beyond 4.
+    ``done`` comes ``6 + log2(lanes)`` cycles after ``start`` and as many more as there are rows, at
+    least 9.
     """
 
     def __init__(self, config: VtaConfig):
@@ -61,13 +63,15 @@ class UopScan(wiring.Component):
         last_uop = Signal(config.log_uop_depth)
         m.d.comb += last_uop.eq(Mux(gemm.uop_end > depth, depth - 1, gemm.uop_end - 1))
 
-        # Rows: read, register, compare.
-        reading, s1, s2 = Signal(), Signal(), Signal()
+        # Rows: read; then the best of each pair, of each two pairs, ...; then of all rows.
+        starting, reading, s1, s2 = Signal(), Signal(), Signal(), Signal()
         s1_row, s2_row = Signal.like(self.row), Signal.like(self.row)
         s2_uops = Signal.like(self.uops)
         m.d.comb += self.row_en.eq(reading & ~self.wait)
         m.d.sync += [s1.eq(self.row_en), s1_row.eq(self.row), s2.eq(s1), s2_row.eq(s1_row),
-                     s2_uops.eq(self.uops)]
+                     s2_uops.eq(self.uops), starting.eq(self.start)]
+        with m.If(starting):
+            m.d.sync += reading.eq(1)
         with m.If(self.row_en):
             m.d.sync += self.row.eq(self.row + 1)
             with m.If(self.row == last_uop >> log_lanes):
@@ -75,50 +79,57 @@ class UopScan(wiring.Component):
         width = max(la, config.log_inp_depth)
         lowest = {name: Signal(width, name=f"lowest_{name}") for name in ("dst", "src")}
         highest = {name: Signal(width, name=f"highest_{name}") for name in ("dst", "src")}
-        inside = Signal(lanes)
+        s2_inside = Signal(lanes)  # what is not inside changes nothing
         for lane in range(lanes):
-            number = Cat(Const(lane, log_lanes), s2_row)
-            m.d.comb += inside[lane].eq((number >= gemm.uop_bgn) & (number <= last_uop))
+            number = Cat(Const(lane, log_lanes), s1_row)
+            m.d.sync += s2_inside[lane].eq(s1 & (number >= gemm.uop_bgn) & (number <= last_uop))
         for name in ("dst", "src"):
             values = [data.View(isa.uop, uop)[f"{name}_idx"] for uop in s2_uops]
-            least = _select(m, [Mux(take, value, -1) for take, value in zip(inside, values)],
-                            width, f"least_{name}", lambda a, b: a < b)
-            most = _select(m, [Mux(take, value, 0) for take, value in zip(inside, values)],
-                           width, f"most_{name}", lambda a, b: a > b)
-            with m.If(s2 & (least < lowest[name])):
-                m.d.sync += lowest[name].eq(least)
-            with m.If(s2 & (most > highest[name])):
-                m.d.sync += highest[name].eq(most)
+            least = [Mux(take, value, -1)[:width] for take, value in zip(s2_inside, values)]
+            most = [Mux(take, value, 0) for take, value in zip(s2_inside, values)]
+            for values, best, better in ((least, lowest[name], lambda a, b: a < b),
+                                         (most, highest[name], lambda a, b: a > b)):
+                while len(values) > 1:
+                    pairs = [Signal(width, name=f"{best.name}_of_{len(values)}_{n}")
+                             for n in range(len(values) // 2)]
+                    m.d.sync += [pair.eq(Mux(better(a, b), a, b))
+                                 for pair, a, b in zip(pairs, values[::2], values[1::2])]
+                    values = pairs
+                with m.If(better(values[0], best)):
+                    m.d.sync += best.eq(values[0])
+        under_way = Signal(log_lanes)
+        m.d.sync += under_way.eq(Cat(s2, under_way))
 
         # Turns: one multiplier, four products.
-        turn = Signal(range(8))
-        a, b, product = Signal(14), Signal(la), Signal(14 + la)
-        m.d.sync += product.eq(a * b)
+        turn = Signal(range(8), init=7)
+        m.submodules.multiply = multiply = multiplier(14, la)
         factors = (gemm.dst_factor_out, gemm.dst_factor_in, alu.src_factor_out, alu.src_factor_in)
         reach = {"dst": Signal(16 + la), "src": Signal(16 + la)}
         with m.Switch(turn):
             for n, factor in enumerate(factors, 1):
                 with m.Case(n):
-                    m.d.comb += [a.eq((gemm.iter_in if n % 2 == 0 else gemm.iter_out) - 1),
-                                 b.eq(factor)]
-            with m.Default():
-                pass
-        for name, first in (("dst", 2), ("src", 4)):
-            with m.If((turn == first) | (turn == first + 1)):
-                m.d.sync += reach[name].eq(reach[name] + product)
-        working = Signal()
-        with m.If(working & (turn != 6)):
+                    iterations = gemm.iter_in if n % 2 == 0 else gemm.iter_out
+                    m.d.comb += [multiply.a.eq(iterations - 1), multiply.b.eq(factor)]
+        for name, first in (("dst", 1), ("src", 3)):
+            ready = first + IntegerMultiply.latency
+            with m.If((turn == ready) | (turn == ready + 1)):
+                m.d.sync += reach[name].eq(reach[name] + multiply.p)
+        working, summing = Signal(), Signal()
+        with m.If(turn != 7):
             m.d.sync += turn.eq(turn + 1)
         finished = Signal()
-        m.d.comb += finished.eq(working & (turn == 6) & ~reading & ~s1 & ~s2 & ~self.row_en)
+        m.d.comb += finished.eq(working & (turn == 7) & ~starting & ~reading & ~s1 & ~s2
+                                & ~under_way.any())
 
         # Sums, cut off at the end of the scratchpad.
         with m.If(finished):
             m.d.sync += working.eq(0)
-        m.d.sync += self.done.eq(finished)
+        m.d.sync += [summing.eq(finished), self.done.eq(summing)]
         for name, span in (("dst", self.ranges.writes), ("src", self.ranges.reads)):
-            top = highest[name] + reach[name] + ((is_alu & alu.bias) if name == "src" else 0)
+            top = Signal(17 + la, name=f"top_{name}")
             m.d.sync += [
+                top.eq(highest[name] + reach[name]
+                       + ((is_alu & alu.bias) if name == "src" else 0)),
                 span.first.eq(Mux(lowest[name] >> la, -1, lowest[name])),
                 span.last.eq(Mux(top >> la, -1, top)),
             ]
@@ -126,27 +137,16 @@ class UopScan(wiring.Component):
         m.d.comb += [
             self.ranges.writes.valid.eq(1),
             self.ranges.reads.valid.eq(uses_source),
-            self.ranges.uops.valid.eq(working | self.done),
+            self.ranges.uops.valid.eq(working | summing | self.done),
             self.ranges.uops.first.eq(gemm.uop_bgn),
             self.ranges.uops.last.eq(last_uop),
         ]
         with m.If(self.start):
             m.d.sync += [
-                word.eq(self.word), working.eq(1), reading.eq(1), turn.eq(0),
+                word.eq(self.word), working.eq(1), turn.eq(1),
                 self.row.eq(data.View(isa.layouts[Opcode.GEMM], self.word).uop_bgn >> log_lanes),
                 *(signal.eq(-1) for signal in lowest.values()),
                 *(signal.eq(0) for signal in (*highest.values(), *reach.values())),
             ]
         return m
 
-
-def _select(m, values, width, name, better):
-    """The best of ``values``, by a tree of comparisons."""
-    level = 0
-    while True:
-        signals = [Signal(width, name=f"{name}_{level}_{n}") for n in range(len(values))]
-        m.d.comb += [signal.eq(value) for signal, value in zip(signals, values)]
-        if len(signals) == 1:
-            return signals[0]
-        values = [Mux(better(a, b), a, b) for a, b in zip(signals[::2], signals[1::2])]
-        level += 1

@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.arith.multiply import multiplier
 from hw.bus.axi import INCR, OKAY, Axi4, Bursts
 from hw.vta.accumulators import LaneRead, store_lanes
 from hw.vta.config import VtaConfig
@@ -17,7 +18,7 @@ from hw.vta.tokens import TokenPorts
 
 __all__ = ["StoreUnit", "narrow"]
 
-_ELEMENTS = 8  # entries of the buffer between scratchpad and bus
+_ELEMENTS = 16  # entries of the buffer between scratchpad and bus
 
 
 def narrow(accumulator, saturate):
@@ -61,20 +62,19 @@ class StoreUnit(wiring.Component):
     status : ``Out(UnitStatus)``
     base_out : ``In(address_width)``
         Byte address of element 0; a multiple of the bytes of a beat.
-    read : ``Out(LaneRead(...))``
+    read : ``Out(LaneRead(config))``
     aw..., w..., b... : write channels of :class:`Axi4`
 
     Timing
     ------
     One beat per cycle, with elements in sequence; with ``sram_skip`` an element per cycle at most.
-    The first burst is announced 11 cycles after the instruction was taken.
+    The first burst is announced 13 cycles after the instruction was taken.
     """
 
     def __init__(self, config: VtaConfig):
         self.config = config
         self.transfer = Transfer.of(config, Memory.OUT)
         self.lanes = store_lanes(config)
-        acc = 8 * config.element_bytes("acc")
         axi = Axi4(address_width=config.address_width, data_width=config.bus_width).members
         super().__init__({
             "i":        In(stream.Signature(Dispatched)),
@@ -83,7 +83,7 @@ class StoreUnit(wiring.Component):
             "stopped":  Out(Stopped),
             "status":   Out(UnitStatus),
             "base_out": In(config.address_width),
-            "read":     Out(LaneRead(width=acc, depth=config.depth("acc"), lanes=self.lanes)),
+            "read":     Out(LaneRead(config)),
             **{name: member for name, member in axi.items()
                if name[:2] == "aw" or name[0] in "wb"},
         })
@@ -150,10 +150,11 @@ class StoreUnit(wiring.Component):
             self.status.wait_prev.eq(idle & self.i.valid & missing),
         ]
 
-        # One multiplier, used in turn: its result is there a cycle after its factors.
+        # One multiplier, used in turn: its result is there two cycles after its factors.
         # A row that is longer than 17 bits can say is an error by itself.
-        a, b, product = Signal(17), Signal(16), Signal(33)
-        m.d.sync += product.eq(a * b)
+        m.submodules.multiply = multiply = multiplier(17, 16)
+        a, b, product = multiply.a, multiply.b, multiply.p
+        reach, past, outside = Signal(35), Signal(48), Signal()
         rows, element, position = Signal(16), Signal(33), Signal(17)
         in_row, pitch, span, last_row = Signal(22), Signal(17), Signal(35), Signal(34)
         byte = Signal(48)
@@ -183,10 +184,9 @@ class StoreUnit(wiring.Component):
                         label.number.eq(self.i.p.number), label.push.eq(waiting.push_prev),
                         label.fault.eq(self.i.p.fault),
                     ]
-                    none = (waiting.x_size == 0) | (waiting.y_size == 0)
-                    m.d.sync += label.empty.eq((self.i.p.fault != Fault.DONE) | none)
+                    m.d.sync += label.empty.eq(self.i.p.empty)
                     m.next = "ROW"
-                    with m.If((self.i.p.fault != Fault.DONE) | none):
+                    with m.If(self.i.p.empty):
                         m.next = "LABEL"
             with m.State("ROW"):
                 m.d.sync += [rows.eq(insn.y_size), element.eq(insn.dram_base),
@@ -194,8 +194,10 @@ class StoreUnit(wiring.Component):
                 m.d.comb += [a.eq(insn.x_size - 1), b.eq(step)]
                 m.next = "ROWS"
             with m.State("ROWS"):
-                m.d.sync += in_row.eq(product)  # from the first element of a row to its last
                 m.d.comb += [a.eq(insn.y_size - 1), b.eq(insn.x_stride)]
+                m.next = "IN_ROW"
+            with m.State("IN_ROW"):
+                m.d.sync += in_row.eq(product)  # from the first element of a row to its last
                 m.next = "STRIDE"
             with m.State("STRIDE"):
                 m.d.sync += [last_row.eq(product + insn.dram_base),
@@ -203,15 +205,19 @@ class StoreUnit(wiring.Component):
                 m.next = "PITCH"
             with m.State("PITCH"):
                 m.d.comb += [a.eq(pitch), b.eq(insn.y_size - 1)]
+                m.d.sync += reach.eq(last_row + insn.x_size)
+                m.next = "PAST"
+            with m.State("PAST"):
+                m.d.sync += past.eq((reach << log_size) + self.base_out)
                 m.next = "SPAN"
             with m.State("SPAN"):
-                m.d.sync += span.eq(product + in_row + insn.sram_base)
+                m.d.sync += [span.eq(product + in_row + insn.sram_base),
+                             outside.eq(past > 1 << config.address_width)]
                 m.next = "CHECK"
             with m.State("CHECK"):
-                past = ((last_row + insn.x_size) << log_size) + self.base_out
                 with m.If(span >= config.depth("acc")):
                     m.d.sync += [label.fault.eq(Fault.ACC_RANGE), label.empty.eq(1)]
-                with m.Elif(past > 1 << config.address_width):
+                with m.Elif(outside):
                     m.d.sync += [label.fault.eq(Fault.BUS_ERROR), label.empty.eq(1)]
                 m.next = "LABEL"
             with m.State("LABEL"):
@@ -241,54 +247,60 @@ class StoreUnit(wiring.Component):
         free = Signal(range(_ELEMENTS + 1), init=_ELEMENTS)
         count, room = Signal(range(lanes + 1)), Signal(range(lanes + 1))
         offset = row.offset[:exact_log2(lanes)] if lanes > 1 else Const(0, 1)
-        fire, last = Signal(), Signal()
+        take, fire, last = Signal(), Signal(), Signal()
+        banks = len(self.read.banks)
+        request = Signal(data.StructLayout({
+            "count": count.shape(), "offset": offset.shape(), "end": 1, "saturate": 1}))
         m.d.comb += [
             room.eq(lanes - offset),
             count.eq(Mux(row.step != 1, 1, Mux(row.count < room, row.count, room))),
-            self.read.valid.eq(active & (free != 0)),
-            self.read.address.eq(row.position),
-            self.read.count.eq(count),
-            fire.eq(self.read.valid & self.read.ready),
             last.eq(row.count == count),
+            take.eq(active & (free != 0) & (~self.read.valid | self.read.ready)),
+            fire.eq(self.read.valid & self.read.ready),
         ]
         with m.If(fire):
+            m.d.sync += self.read.valid.eq(0)
+        with m.If(take):
             m.d.sync += [
                 row.position.eq(row.position + Mux(row.step != 1, row.step, count)),
                 row.count.eq(row.count - count),
                 row.offset.eq(offset + count),
+                self.read.valid.eq(1), self.read.address.eq(row.position),
+                self.read.banks.eq(Cat((bank - row.position)[:exact_log2(banks)] < count
+                                       for bank in range(banks))),
+                request.count.eq(count), request.offset.eq(offset),
+                request.saturate.eq(row.saturate),
+                request.end.eq(last | (offset + count == lanes)),
             ]
-        with m.If(~active | (fire & last)):
+        with m.If(~active | (take & last)):
             m.d.comb += sources.r_en.eq(1)
             m.d.sync += [active.eq(sources.r_rdy), row.eq(sources.r_data)]
 
         # The data comes a cycle later; lane n of it belongs to place `offset + n` of the beat.
-        s1, s1_count, s1_offset, s1_end, s1_saturate = (
-            Signal(), Signal.like(count), Signal.like(offset), Signal(), Signal())
-        m.d.sync += [
-            s1.eq(fire), s1_count.eq(count), s1_offset.eq(offset), s1_saturate.eq(row.saturate),
-            s1_end.eq(last | (offset + count == lanes)),
-        ]
+        s1, s2, s3 = Signal(), Signal(), Signal()
+        s1_request, s2_request = Signal.like(request), Signal.like(request)
+        s2_data, s3_item = Signal.like(self.read.data), Signal(layout)
+        m.d.sync += [s1.eq(fire), s2.eq(s1), s3.eq(s2), s1_request.eq(request),
+                     s2_request.eq(s1_request), s2_data.eq(self.read.data),
+                     s3_item.end.eq(s2_request.end)]
         narrowed = Array(Signal(bits, name=f"narrowed_{n}") for n in range(lanes))
-        for result, accumulator in zip(narrowed, self.read.data):
-            m.d.comb += result.eq(narrow(accumulator, s1_saturate))
-        s2, s2_item = Signal(), Signal(layout)
-        m.d.sync += [s2.eq(s1), s2_item.end.eq(s1_end)]
+        for result, accumulator in zip(narrowed, s2_data):
+            m.d.comb += result.eq(narrow(accumulator, s2_request.saturate))
         for place in range(lanes):
             if lanes == 1:
                 lane, used = 0, 1
             else:
-                lane = Signal.like(s1_offset, name=f"lane_{place}")
-                m.d.comb += lane.eq(place - s1_offset)
-                used = lane < s1_count
+                lane = Signal.like(s2_request.offset, name=f"lane_{place}")
+                m.d.comb += lane.eq(place - s2_request.offset)
+                used = lane < s2_request.count
             m.d.sync += [
-                s2_item.data[place * bits:(place + 1) * bits].eq(Mux(used, narrowed[lane], 0)),
-                s2_item.mask[place].eq(used),
+                s3_item.data[place * bits:(place + 1) * bits].eq(Mux(used, narrowed[lane], 0)),
+                s3_item.mask[place].eq(used),
             ]
-        m.d.comb += [elements.w_en.eq(s2), elements.w_data.eq(s2_item)]
+        m.d.comb += [elements.w_en.eq(s3), elements.w_data.eq(s3_item)]
         taken = elements.r_rdy & elements.r_en
-        m.d.sync += free.eq(free - fire + taken)
-        m.d.comb += busy.eq(active | sources.r_rdy | s1 | s2 | elements.r_rdy
-                            | (free != _ELEMENTS))
+        m.d.sync += free.eq(free - take + taken)
+        m.d.comb += busy.eq(active | sources.r_rdy | (free != _ELEMENTS))
         return elements
 
     def _write(self, m, bursts, elements):

@@ -66,7 +66,8 @@ class Window(wiring.Component):
     give : ``In(1)``; given : ``In``; ranges : ``In(Ranges(config))``
         The ranges of the instruction ``given``; the youngest, and only once.
     probe : ``In(Ranges(config))``; pending : ``Out(1)``
-        Whether one that is under way will write micro-operations of ``probe.uops``.
+        Whether one that is under way will write micro-operations of ``probe.uops``, as they were
+        a cycle ago. Ranges count from 2 cycles after they were given.
     ready : ``Out(size)``
         Instructions that wait for no other one.
     done : array of ``In(Done(size))``
@@ -116,33 +117,34 @@ class Window(wiring.Component):
         with m.If(self.enter):
             m.d.sync += self.tail.eq(_after(self.tail, size))
 
+        # Ranges are compared in the cycle after they were given.
+        give, given, new = Signal(), Signal.like(self.given), Signal.like(self.ranges)
+        m.d.sync += [give.eq(self.give), given.eq(self.given), new.eq(self.ranges)]
+        others = Cat((entry.engine != self.entry.engine) for entry in entries)
+        meets = Cat(_meet(new, other) for other in ranges)
+        at_once = self.entry.engine == Engine.NONE
         pending = []
         for n in range(size):
             # Who waits for whom; a completion ends it.
-            others = Cat((entry.engine != self.entry.engine) for entry in entries)
-            with m.If(self.enter & (self.tail == n)):
-                m.d.sync += [
-                    waits[n].eq(Mux(self.entry.engine == Engine.NONE, 0,
-                                    running & ~completed & others)),
-                    ranges[n].eq(0),
-                ]
-                with m.If(self.entry.engine != Engine.NONE):
+            enters, gives = self.enter & (self.tail == n), give & (given == n)
+            with m.If(enters):
+                m.d.sync += [ranges[n].eq(0), entries[n].eq(self.entry)]
+                with m.If(~at_once):
                     m.d.sync += running[n].eq(1)
-            with m.Elif(self.give & (self.given == n)):
-                apart = Cat(~_meet(self.ranges, other) for other in ranges)
-                m.d.sync += [waits[n].eq(waits[n] & ~completed & ~apart),
-                             ranges[n].eq(self.ranges)]
-            with m.Else():
-                m.d.sync += waits[n].eq(waits[n] & ~completed)
-            m.d.comb += self.ready[n].eq(waits[n] == 0)
-            pending.append(running[n] & ranges[n].writes_uop
-                           & _overlap(ranges[n].uops, self.probe.uops))
-            with m.If(self.enter & (self.tail == n)):
-                m.d.sync += entries[n].eq(self.entry)
+            with m.Elif(gives):
+                m.d.sync += ranges[n].eq(new)
+            cases = ((enters, Mux(at_once, 0, running & others)), (gives, waits[n] & meets),
+                     (~enters & ~gives, waits[n]))
+            for case, value in cases:
+                left = value & ~completed
+                with m.If(case):
+                    m.d.sync += [waits[n].eq(left), self.ready[n].eq(~left.any())]
             for done in self.done:
                 with m.If(done.valid & (done.entry == n)):
                     m.d.sync += entries[n].fault.eq(done.fault)
-        m.d.comb += self.pending.eq(Cat(*pending).any())
+            pending.append(running[n] & ranges[n].writes_uop
+                           & _overlap(ranges[n].uops, self.probe.uops))
+        m.d.sync += self.pending.eq(Cat(*pending).any())
         return m
 
 

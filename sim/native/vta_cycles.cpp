@@ -64,13 +64,31 @@ struct Buffered {  // SyncFIFOBuffered: how much of it is where; its items are c
     }
 };
 
+template <class T>
+struct Slice {  // hw.stream.RegisterSlice
+    T out{}, spare{};
+    bool valid = false, ready = true;
+    void tick(bool i_valid, const T& i, bool o_ready) {
+        if (!valid || o_ready) {
+            out = ready ? i : spare;
+            valid = i_valid || !ready;
+            ready = true;
+        } else if (i_valid && ready) {
+            spare = i;
+            ready = false;
+        }
+    }
+};
+
 struct Row { i64 beat, beats; bool tag; };
 
 struct Bursts {
-    i64 page, longest, beat = 0, left = 0, offered_beats = 0;
+    i64 block = 1, beat = 0, left = 0, offered_beats = 0;
     bool tag = false, offered = false, offered_tag = false;
-    Bursts(const Setup& s) : page(4096 / s.bus_bytes), longest(s.burst_beats) {}
-    i64 most() const { return std::min(page - beat % page, longest); }
+    Bursts(const Setup& s) {
+        while (2 * block <= std::min(s.burst_beats, 4096 / s.bus_bytes)) block *= 2;
+    }
+    i64 most() const { return block - beat % block; }
     bool steps(bool ready) const { return left && (!offered || ready); }
     bool accepts(bool ready) const { return !left || (steps(ready) && left <= most()); }
     void tick(bool ready, bool valid, const Row& row) {
@@ -91,16 +109,23 @@ struct Bursts {
 struct RowReader {
     Bursts bursts;
     Buffered buffer;
+    Slice<i64> ask;   // its payload: beats
+    Slice<bool> give;
     i64 free;
     RowReader(const Setup& s)
         : bursts(s), buffer(std::max<i64>(2 * std::min(s.burst_beats, 4096 / s.bus_bytes), 16)),
           free(buffer.depth) {}
-    bool asks() const { return bursts.offered && free >= bursts.offered_beats; }
+    bool goes() const { return ask.ready && free >= bursts.offered_beats; }
+    bool accepts() const { return bursts.accepts(goes()); }
     void tick(bool granted, bool arrives, bool ready, bool valid, const Row& row) {
-        const bool taken = buffer.readable && ready;
-        free += taken - (granted ? bursts.offered_beats : 0);
-        buffer.tick(arrives, ready);
-        bursts.tick(granted, valid, row);
+        const bool go = goes(), readable = buffer.readable, pass = give.ready;
+        const i64 beats = bursts.offered_beats;
+        const bool room = free >= beats, offered = bursts.offered;
+        free += (readable && pass) - (offered && go ? beats : 0);
+        ask.tick(offered && room, beats, granted);
+        give.tick(readable, true, ready);
+        buffer.tick(arrives, pass);
+        bursts.tick(go, valid, row);
     }
 };
 
@@ -121,13 +146,17 @@ struct Loader {
     // This cycle.
     bool fire = false, finished = false, loads = false, last_chunk = false;
     i64 count = 0;
+    // The register in front of the scratchpads, and a completion that goes with it.
+    bool held = false, done = false, free = true;
+    i64 held_position = 0, held_count = 0, done_cookie = 0, done_insn = 0;
+    bool held_acc = false;
 
     Loader(const Setup& s, const Insn* insns) : s(s), insns(insns), reader(s) {}
     bool idle() const { return state == 0; }
     bool gives_range() const { return state == s.load_prepare && plans.writable() && !command.skip; }
-    bool active() const { return state || plans.readable() || busy; }
-    bool starved() const { return busy && !is_pad && !reader.buffer.readable; }
-    bool wants() const { return busy && (is_pad || reader.buffer.readable); }
+    bool active() const { return state || plans.readable() || busy || done; }
+    bool starved() const { return busy && !is_pad && !reader.give.valid; }
+    bool wants() const { return busy && (is_pad || reader.give.valid); }
     static i64 width(const Insn& x) { return x.x0 + x.x_size + x.x1; }
     i64 last_pad(const Insn& x) const { return width(x) * x.y1 + x.x1; }
     i64 first_pad(const Insn& x) const {
@@ -143,19 +172,14 @@ struct Loader {
             last_chunk = (chunk & (s.beats[x.memory] - 1)) == s.beats[x.memory] - 1;
         }
     }
-    // Which instruction completes in this cycle, if one does; `go`: the next plan may begin.
-    bool completes(bool go, i64& cookie, i64& insn) {
-        const Insn& x = insns[plan.insn];
+    // Whether an instruction completes in this cycle; `go`: the next plan may begin.
+    bool completes(bool go) {
         finished = false;
         if (fire && last_chunk && left == count)
-            finished = is_pad ? rows_left == 0 : rows_left == 1 && last_pad(x) == 0;
-        loads = !busy && plans.readable() && go;
-        const Plan& coming = loads ? plans.items.front() : plan;
-        const Insn& y = insns[coming.insn];
-        const bool nothing = loads && (coming.skip || (!y.y_size && !first_pad(y)));
-        cookie = coming.cookie;
-        insn = coming.insn;
-        return finished || nothing;
+            finished = is_pad ? rows_left == 0
+                              : rows_left == 1 && last_pad(insns[plan.insn]) == 0;
+        loads = !busy && plans.readable() && go && free;
+        return done && free;
     }
     void begin_row(const Insn& x) {
         is_pad = false;
@@ -176,12 +200,21 @@ struct Loader {
                    s.beats[c.memory] > 1 ? c.x_size * s.beats[c.memory]
                                          : (c.x_size + (element & (log - 1)) + log - 1) / log, false};
         }
-        const bool row_taken = emits && reader.bursts.accepts(granted);
+        const bool row_taken = emits && reader.accepts();
         const bool planned = state == s.load_prepare && plans.writable();
         reader.tick(granted, arrives, fire && !is_pad, emits, row);
 
         // Write.
         const Insn& x = insns[plan.insn];
+        if (free) {
+            held = fire;
+            held_position = position;
+            held_count = count;
+            held_acc = x.memory >= ACC;
+            done = finished;
+            done_cookie = plan.cookie;
+            done_insn = plan.insn;
+        }
         if (fire) {
             if (x.memory == UOP)
                 for (i64 n = 0; n < count && position + n < s.uop_depth; n++) {
@@ -221,6 +254,10 @@ struct Loader {
                 left = first ? first : y.x_size;
                 offset = in_beat;
                 row_offset = (in_beat + (first ? 0 : y.x_stride)) & 15;
+            } else {
+                done = true;
+                done_cookie = plan.cookie;
+                done_insn = plan.insn;
             }
         }
 
@@ -317,6 +354,7 @@ struct Ranges {
 struct Entry { i64 insn = 0, engine = NONE; };
 struct Waiting { i64 insn, entry; };
 struct Source { i64 position, step, count, offset, insn; };
+struct Request { i64 position, count, insn; bool valid, end; };
 struct Label { i64 insn; bool empty; };
 struct Read { i64 due, beats; int client; };
 
@@ -342,12 +380,13 @@ struct Core {
 
     // Queues, tokens.
     Buffered queue[3];
+    Slice<bool> heads[3];
     std::deque<i64> queued[3];
     i64 tokens[4] = {};
 
     // Load.
     Loader load;
-    Fifo<i64> completed{2};
+    Fifo<i64> completed{4};
 
     // Compute.
     Loader loader;
@@ -356,13 +395,16 @@ struct Core {
     uint64_t waits[64] = {}, running = 0;
     i64 head = 0, tail = 0, count = 0;
     int issue = 0;  // TAKE, LOAD, SCAN
-    i64 given = 0;
+    i64 given = 0, gave_to = 0;
+    bool gave = false, was_pending = false;
+    Ranges gave_ranges;
     Fifo<Waiting> gemm_queue, alu_queue;
     Loops gemm, alu;
     std::vector<Stage> gemm_stages, alu_stages;
     bool turn = false;
     // Scan.
-    bool working = false, reading = false, scan_s1 = false, scan_s2 = false, scan_done = false;
+    bool working = false, starting = false, reading = false, summing = false, scan_done = false;
+    i64 scan_rows = 0;  // a bit for each stage that has one
     i64 scan_insn = 0, scan_row = 0, scan_turn = 0;
 
     // Store.
@@ -373,9 +415,10 @@ struct Core {
     Fifo<Row> lengths, answers;
     i64 confirmed = 0;
     Source row{};
-    bool row_active = false, store_s1 = false, store_s2 = false, s1_end = false, s2_end = false;
-    i64 store_free = 8, sent = 0, chunk = 0;
-    Buffered elements{8};
+    Request store_request{};
+    bool row_active = false, store_s[4] = {}, end_s[4] = {};
+    i64 store_free = 16, sent = 0, chunk = 0;
+    Buffered elements{16};
     std::deque<bool> element_ends;
 
     Core(const Setup& s, const Insn* insns, i64 insn_count, const uint8_t* dram, Times* times,
@@ -399,7 +442,7 @@ struct Core {
     }
     Span scan_uops() const {
         const Insn& x = insns[scan_insn];
-        return {working || scan_done, x.uop_bgn, std::min(x.uop_end, s.uop_depth) - 1};
+        return {working || summing || scan_done, x.uop_bgn, std::min(x.uop_end, s.uop_depth) - 1};
     }
     Ranges scan_ranges() const {
         const Insn& x = insns[scan_insn];
@@ -436,7 +479,7 @@ struct Core {
         const bool r_valid = !reads.empty() && reads.front().due <= now;
         const int r_client = r_valid ? reads.front().client : -1;
         const bool b_valid = !confirms.empty() && confirms.front() <= now;
-        const bool asks[3] = {fetch.asks(), load.reader.asks(), loader.reader.asks()};
+        const bool asks[3] = {fetch.ask.valid, load.reader.ask.valid, loader.reader.ask.valid};
         int granted = -1;
         if (i64(reads.size()) != s.reads)
             for (int step = 3; step; step--)
@@ -445,7 +488,7 @@ struct Core {
         // Fetch.
         const bool taken = held && queue[insns[held_insn].unit].writable();
         const i64 per_beat = s.bus_bytes / 16;
-        const bool found = fetch.buffer.readable && (s.bus_bytes > 8 || second);
+        const bool found = fetch.give.valid && (s.bus_bytes > 8 || second);
         const bool step = found && (!held || taken);
         const bool fetch_ready = s.bus_bytes == 8
             ? step || !second
@@ -453,7 +496,7 @@ struct Core {
         const bool fetch_busy = asking || fetched != insn_count || held;
 
         // Load.
-        const i64 next_load = queue[LOAD].readable ? queued[LOAD].front() : -1;
+        const i64 next_load = heads[LOAD].valid ? queued[LOAD].front() : -1;
         const bool load_missing = next_load >= 0 && insns[next_load].pops >> G2L & 1 && !tokens[G2L];
         const bool load_start = next_load >= 0 && !load_missing && load.idle()
             && in_turn(next_load);
@@ -462,8 +505,8 @@ struct Core {
         const bool load_blocked = load_posts && tokens[L2G] == s.tokens_most;
         load.choose();
         load.fire = load.wants();
-        i64 load_cookie, load_insn, loader_cookie, loader_insn;
-        const bool load_done = load.completes(completed.writable(), load_cookie, load_insn);
+        const bool load_done = load.completes(completed.items.size() <= 2);
+        const i64 load_insn = load.done_insn;
 
         // Compute: GEMM.
         auto& g = gemm_stages;
@@ -488,24 +531,26 @@ struct Core {
         auto& a = alu_stages;
         const Step& request = alu.o();
         const Insn& op = insns[request.insn];
-        const bool store_valid = row_active && store_free;
+        const bool store_valid = store_request.valid;
         const i64 lanes = s.elements[OUT];
         const i64 row_offset = row.offset & (lanes - 1);
         const i64 row_count = row.step != 1 ? 1 : std::min(row.count, lanes - row_offset);
         bool meet = false;
         if (request.valid && store_valid) {
             auto of_store = [&](i64 index) {
-                return ((index - row.position) & (s.banks - 1)) < row_count;
+                return ((index - store_request.position) & (s.banks - 1)) < store_request.count;
             };
             meet = (op.use_src && of_store(request.src))
                 || (op.use_bias && of_store((request.src + 1) & (s.acc_depth - 1)));
         }
         const bool store_fire = store_valid && (!meet || turn);
+        const bool store_take = row_active && store_free && (!store_valid || store_fire);
         bool wait = meet && turn;
         if (request.valid) {
             wait |= short_uses && bank(fifth.dst) == bank(request.dst);
             wait |= op.is_long && long_uses && bank(g[long_at].dst) == bank(request.dst);
-            wait |= !op.is_long && (a[s.alu_short + 1].valid || a[s.alu_short + 1].end);
+            const Stage& meets = a[s.alu_long - s.alu_short];
+            wait |= !op.is_long && meets.slow && (meets.valid || meets.end);
             const i64 bias = (request.src + 1) & (s.acc_depth - 1);
             for (i64 n = 1; n <= s.alu_long && !wait; n++) {
                 const bool slow = a[n].valid && a[n].slow;
@@ -525,19 +570,21 @@ struct Core {
 
         // Its loader writes accumulators where neither of them does.
         loader.choose();
-        loader.fire = loader.wants();
-        if (loader.fire && insns[loader.plan.insn].memory >= ACC) {
+        loader.free = true;
+        if (loader.held && loader.held_acc) {
             auto needs = [&](i64 index) {
-                return ((index - loader.position) & (s.banks - 1)) < loader.count;
+                return ((index - loader.held_position) & (s.banks - 1)) < loader.held_count;
             };
-            if ((gemm_write && needs(gemm_last.dst)) || (alu_write && needs(alu_last.dst)))
-                loader.fire = false;
+            loader.free = !((gemm_write && needs(gemm_last.dst))
+                            || (alu_write && needs(alu_last.dst)));
         }
+        loader.fire = loader.wants() && loader.free;
         const bool go = loader.plans.readable() && ready(loader.plans.items.front().cookie);
-        const bool loader_done = loader.completes(go, loader_cookie, loader_insn);
+        const bool loader_done = loader.completes(go);
+        const i64 loader_cookie = loader.done_cookie;
 
         // Issue.
-        const i64 next = queue[COMPUTE].readable ? queued[COMPUTE].front() : -1;
+        const i64 next = heads[COMPUTE].valid ? queued[COMPUTE].front() : -1;
         const i64 pops = next >= 0 ? insns[next].pops : 0;
         const bool missing_prev = pops >> L2G & 1 && !tokens[L2G];
         const bool missing_next = pops >> S2G & 1 && !tokens[S2G];
@@ -557,9 +604,9 @@ struct Core {
         const bool leave = leaving && !full_prev && !full_next;
 
         // Scan.
-        const bool row_en = reading && !pending(scan_uops());
-        const bool scan_finished = working && scan_turn == s.scan_turns && !reading && !scan_s1
-            && !scan_s2;
+        const bool row_en = reading && !was_pending;
+        const bool scan_finished = working && scan_turn == s.scan_turns && !starting && !reading
+            && !scan_rows;
         bool give = false;
         Ranges given_ranges;
         if (issue == 1 && loader.gives_range()) {
@@ -575,7 +622,7 @@ struct Core {
         }
 
         // Store.
-        const i64 next_store = queue[STORE].readable ? queued[STORE].front() : -1;
+        const i64 next_store = heads[STORE].valid ? queued[STORE].front() : -1;
         const bool store_missing = next_store >= 0 && insns[next_store].pops >> G2S & 1
             && !tokens[G2S];
         const bool store_start = store_state == 0 && next_store >= 0 && !store_missing
@@ -595,7 +642,7 @@ struct Core {
                    store_rows == 1};
         }
         const bool row_last = row.count == row_count;
-        const bool row_next = !row_active || (store_fire && row_last);
+        const bool row_next = !row_active || (store_take && row_last);
         const bool element_end = element_ends.empty() ? false : element_ends.front();
         const bool offered = elements.readable && lengths.readable();
         const bool send = lanes == 1 ? offered : offered && element_end;
@@ -612,8 +659,7 @@ struct Core {
         // The end: nothing is under way.
         const bool load_active = load.active() || load_start || (completed.readable() && !load_blocked);
         const bool compute_active = (count && !(leaving && !leave)) || take;
-        const bool reads_row = row_active || sources.readable() || store_s1 || store_s2
-            || elements.readable || store_free != 8;
+        const bool reads_row = row_active || sources.readable() || store_free != 16;
         const bool sends = bursts.left || bursts.offered || aw_valid || w_valid
             || lengths.readable() || answers.readable();
         const bool store_active = store_state || store_start || reads_row || sends
@@ -624,6 +670,7 @@ struct Core {
         const bool wait_store = (store_state == 0 && store_missing) || (store_blocked && label_ready);
         const bool ends = !fetch_busy && !load_active && !compute_active && !store_active
             && queue[LOAD].empty() && queue[COMPUTE].empty() && queue[STORE].empty()
+            && !heads[LOAD].valid && !heads[COMPUTE].valid && !heads[STORE].valid
             && !wait_load && !wait_compute_prev && !wait_compute_next && !wait_store && now;
 
         if (now) {
@@ -653,7 +700,8 @@ struct Core {
             r.causes[2][alu.active || request.valid ? (request.valid && wait ? BANK : BUSY)
                         : alu_queue.readable() && !alu_go ? HAZARD
                         : alu_queue.readable() ? START : front_order]++;
-            r.causes[3][w_valid ? BUSY : row_active && !store_fire ? (store_free ? BANK : MEMORY)
+            r.causes[3][w_valid ? BUSY : store_valid && !store_fire ? BANK
+                        : row_active && !store_take ? MEMORY
                         : store_state == 0 && store_missing && !sends ? WAIT_COMPUTE
                         : sends ? MEMORY : store_active ? START : IDLE]++;
         }
@@ -664,7 +712,7 @@ struct Core {
         if (r_valid && --reads.front().beats == 0) reads.pop_front();
         if (granted >= 0) {
             const RowReader& who = granted == 0 ? fetch : granted == 1 ? load.reader : loader.reader;
-            reads.push_back({now + 1 + s.latency, who.bursts.offered_beats, granted});
+            reads.push_back({now + 1 + s.latency, who.ask.out, granted});
             last_client = granted;
         }
 
@@ -672,8 +720,8 @@ struct Core {
         const i64 first = s.bus_bytes > 16 ? s.insn_addr / 16 % per_beat : 0;
         const Row program{s.insn_addr / s.bus_bytes,
                           (insn_count * 16 + first * 16 + s.bus_bytes - 1) / s.bus_bytes, false};
-        const bool asked = asking && now && fetch.bursts.accepts(granted == 0);
-        if (fetch.buffer.readable && fetch_ready) second = !second;
+        const bool asked = asking && now && fetch.accepts();
+        if (fetch.give.valid && fetch_ready) second = !second;
         fetch.tick(granted == 0, r_client == 0, fetch_ready, asking && now, program);
         if (asked) asking = false;
         if (taken) {
@@ -689,7 +737,9 @@ struct Core {
         }
         const bool starts[3] = {load_start, take, store_start};
         for (int unit = 0; unit < 3; unit++) {
-            queue[unit].tick(given_to == unit, starts[unit]);
+            const bool readable = queue[unit].readable, pass = heads[unit].ready;
+            queue[unit].tick(given_to == unit, pass);
+            heads[unit].tick(readable, true, starts[unit]);
             if (starts[unit]) queued[unit].pop_front();
         }
 
@@ -723,6 +773,7 @@ struct Core {
                   nullptr, dram);
 
         // Window.
+        was_pending = pending(scan_uops());
         uint64_t complete = 0;
         if (gemm_done) complete |= 1ull << gemm_last.entry;
         if (alu_done) complete |= 1ull << alu_last.entry;
@@ -732,13 +783,16 @@ struct Core {
         const uint64_t before = running;
         running &= ~complete;
         for (i64 n = 0; n < s.window; n++) waits[n] &= ~complete;
-        if (give) {
+        if (gave) {
             for (i64 n = 0; n < s.window; n++)
-                if (waits[given] >> n & 1 && !given_ranges.meets(ranges[n]))
-                    waits[given] &= ~(1ull << n);
-            ranges[given] = given_ranges;
-            issue = 0;
+                if (waits[gave_to] >> n & 1 && !gave_ranges.meets(ranges[n]))
+                    waits[gave_to] &= ~(1ull << n);
+            ranges[gave_to] = gave_ranges;
         }
+        gave = give;
+        gave_to = given;
+        gave_ranges = given_ranges;
+        if (give) issue = 0;
         if (leave) {
             times[entries[head].insn].left = now;
             head = (head + 1) % s.window;
@@ -760,18 +814,20 @@ struct Core {
         }
 
         // Scan.
-        scan_done = scan_finished;
+        scan_done = summing;
+        summing = scan_finished;
         if (scan_finished) working = false;
-        if (working && scan_turn != s.scan_turns) scan_turn++;
-        scan_s2 = scan_s1;
-        scan_s1 = row_en;
+        if (scan_turn != s.scan_turns) scan_turn++;
+        scan_rows = (scan_rows << 1 | row_en) & (4 * s.scan_lanes - 1);
+        if (starting) reading = true;
+        starting = false;
         if (row_en) {
             const i64 last = std::min(insns[scan_insn].uop_end, s.uop_depth) - 1;
             if (scan_row++ == last / s.scan_lanes) reading = false;
         }
         if (take && engine >= GEMM) {
             scan_insn = next;
-            working = reading = true;
+            working = starting = true;
             scan_turn = 0;
             scan_row = insns[next].uop_bgn / s.scan_lanes;
             issue = 2;
@@ -825,17 +881,21 @@ struct Core {
             }
         }
         bursts.tick(aw_go, at_emit && sources.writable(), out);
-        store_free += element_taken - store_fire;
-        elements.tick(store_s2, element_taken);
+        store_free += element_taken - store_take;
+        elements.tick(store_s[3], element_taken);
         if (element_taken) element_ends.pop_front();
-        if (store_s2) element_ends.push_back(s2_end);
-        store_s2 = store_s1;
-        s2_end = s1_end;
-        store_s1 = store_fire;
-        s1_end = row_last || row_offset + row_count == lanes;
+        if (store_s[3]) element_ends.push_back(end_s[3]);
+        store_s[0] = store_fire;
+        end_s[0] = store_request.end;
+        for (int n = 3; n; n--) { store_s[n] = store_s[n - 1]; end_s[n] = end_s[n - 1]; }
         if (store_fire) {
-            if (!times[row.insn].begin) times[row.insn].begin = now;
-            times[row.insn].done = now;
+            store_request.valid = false;
+            if (!times[store_request.insn].begin) times[store_request.insn].begin = now;
+            times[store_request.insn].done = now;
+        }
+        if (store_take) {
+            store_request = {row.position, row_count, row.insn, true,
+                             row_last || row_offset + row_count == lanes};
             row.position += row.step != 1 ? row.step : row_count;
             row.count -= row_count;
             row.offset = row_offset + row_count;
