@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hw.compiler.border import Patch, pack_inputs
 from hw.compiler.code import Constants, Place
 from hw.compiler.emit import emit
 from hw.compiler.layout import blocks, elements, pack, unpack
@@ -50,6 +51,7 @@ class Compiled:
     places: dict[str, Place]
     base: int                 # byte address of the activations
     steps: tuple[Launch | Host, ...]
+    patches: tuple[Patch, ...] = ()
     cycles: list[int] = field(default_factory=list)
 
     def run(self, values: Mapping[str, np.ndarray], *, level: str = "iss", conditions=None,
@@ -66,15 +68,13 @@ class Compiled:
         samples = len(next(iter(values.values())))
         self.cycles, self.outcomes = [], []
         for name in self.network.inputs:
-            if name in self.places:
-                self._put(image, self.network.tensors[name], values[name])
+            self._put(image, name, values[name])
         for step in self.steps:
             if isinstance(step, Host):
                 results = host(step, [values[name] for name in step.xs])
                 values.update(zip(step.ys, results, strict=True))
                 for name in step.ys:
-                    if name in self.places:
-                        self._put(image, self.network.tensors[name], values[name])
+                    self._put(image, name, values[name])
                 continue
             outcome = engine.run(image, step.insn_addr, step.insn_count, conditions)
             self.outcomes.append(outcome)
@@ -97,9 +97,17 @@ class Compiled:
         start = self.base + self.places[tensor.name].element(0, 0, 0) * size
         return slice(start, start + elements(tensor, self.config) * size)
 
-    def _put(self, image, tensor, value):
+    def _put(self, image, name, value):
+        """What the core reads of a value of the graph."""
+        if name not in self.network.tensors:
+            return
+        tensor = self.network.tensors[name]
         value = value.reshape(-1, *tensor.shape)
-        image[self._slice(tensor)] = pack(value, self.config).view(np.uint8).ravel()
+        copies = [(tensor, value)] if name in self.places else []
+        copies += [(patch.tensor, patch.of(value)) for patch in self.patches
+                   if patch.source == name]
+        for tensor, value in copies:
+            image[self._slice(tensor)] = pack(value, self.config).view(np.uint8).ravel()
 
     def _get(self, image, tensor, samples):
         return unpack(image[self._slice(tensor)], tensor, self.config, samples)
@@ -112,8 +120,9 @@ def compile_network(network: Network, config: VtaConfig,
     for step in network.steps:
         if isinstance(step, Host):
             kept.update(step.xs)
+    steps, patches = pack_inputs(network, config, schedule)
     segments: list[list | Host] = []
-    for step in network.steps:
+    for step in steps:
         if isinstance(step, Host):
             segments.append(step)
         elif segments and isinstance(segments[-1], list):
@@ -125,31 +134,25 @@ def compile_network(network: Network, config: VtaConfig,
             for other in segments[number + 1:]:
                 if isinstance(other, list):
                     kept.update(x.name for step in other for x in step.inputs)
-    known: dict = {}
     groups = [segment if isinstance(segment, Host)
-              else [_planned(visit, config, schedule, known)
-                    for visit in group(segment, kept, config)] for segment in segments]
-    places, size = _place(network, groups, config)
+              else [schedule(visit, config) for visit in group(segment, kept, config)]
+              for segment in segments]
+    places, size = _place(network, groups, patches, config)
     constants, streams = Constants(), []
     for plans in groups:
         if not isinstance(plans, Host):
             streams.append((plans, *emit(plans, places, constants, config, size)))
-    return _link(network, config, groups, places, size, constants, streams)
+    return _link(network, config, groups, places, size, constants, streams, patches)
 
 
-def _planned(visit, config, schedule, known) -> Plan:
-    return schedule(visit, config)
-
-
-def _place(network, groups, config) -> tuple[dict[str, Place], int]:
-    """Every stored tensor its own place; the parts of a concatenation lie in its result."""
-    stored = {name: network.tensors[name] for name in network.inputs if name in network.tensors}
+def _place(network, groups, patches, config) -> tuple[dict[str, Place], int]:
+    """Every tensor in DRAM its own place; the parts of a concatenation lie in its result."""
+    stored = {}
     for plans in groups:
-        if isinstance(plans, Host):
-            stored |= {name: network.tensors[name] for name in plans.ys
-                       if name in network.tensors}
-        else:
-            stored |= {tensor.name: tensor for plan in plans for tensor in plan.visit.stores}
+        if not isinstance(plans, Host):
+            for plan in plans:
+                stored |= {tensor.name: tensor
+                           for tensor in (*plan.visit.reads, *plan.visit.stores)}
     within: dict[str, tuple[str, int]] = {}
     for step in network.steps:
         if isinstance(step, Concat):
@@ -183,7 +186,7 @@ def _place(network, groups, config) -> tuple[dict[str, Place], int]:
     return places, free
 
 
-def _link(network, config, groups, places, size, constants, streams) -> Compiled:
+def _link(network, config, groups, places, size, constants, streams, patches) -> Compiled:
     """Give every part of DRAM its address."""
     free, bases, contents = _PAGE, {}, []
     for name, kind in _SECTIONS.items():
@@ -209,4 +212,4 @@ def _link(network, config, groups, places, size, constants, streams) -> Compiled
         image[address:address + len(raw)] = np.frombuffer(raw, np.uint8)
     queue = iter(launches)
     steps = tuple(plans if isinstance(plans, Host) else next(queue) for plans in groups)
-    return Compiled(network, config, image, places, bases["activations"], steps)
+    return Compiled(network, config, image, places, bases["activations"], steps, tuple(patches))

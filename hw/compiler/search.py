@@ -10,6 +10,8 @@ from hw.vta.config import VtaConfig
 
 __all__ = ["candidates", "choose"]
 
+_chosen: dict[tuple, Schedule | None] = {}  # networks have many visits alike
+
 
 def choose(visit: Visit, config: VtaConfig, costs: Costs | None = None) -> Plan:
     """The plan that costs least.
@@ -17,12 +19,15 @@ def choose(visit: Visit, config: VtaConfig, costs: Costs | None = None) -> Plan:
     Raises :exc:`ValueError` if the scratchpads hold no tile of the visit.
     """
     costs = costs or Costs()
-    best = min(candidates(visit, config), key=lambda plan: estimate(plan, costs).cycles,
-               default=None)
-    if best is None:
+    key = (visit.kind, config, costs)
+    if key not in _chosen:
+        best = min(candidates(visit, config), key=lambda plan: estimate(plan, costs).cycles,
+                   default=None)
+        _chosen[key] = best and best.schedule
+    if _chosen[key] is None:
         raise ValueError(f"{visit.name} must fit the scratchpads in some tile, and does not; "
                          f"a smaller kernel, or larger buffers, would")
-    return best
+    return Plan(visit, _chosen[key], config)
 
 
 def candidates(visit: Visit, config: VtaConfig) -> Iterator[Plan]:

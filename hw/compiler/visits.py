@@ -98,6 +98,16 @@ class Visit:
     shape: tuple[int, int, int]
 
     @property
+    def kind(self) -> tuple:
+        """Equal of visits that cost the same: all but the numbers and names."""
+        products = self.products and (self.products.groups, self.products.outputs,
+                                      self.products.inputs, self.products.diagonal,
+                                      self.products.depthwise, self.products.weights.shape)
+        return (self.shape, self.x and self.x.shape, self.window, products, self.regions,
+                len(self.loads), len(self.parameters),
+                tuple((d.operation, d.dst, d.src, d.early) for d in self.drain))
+
+    @property
     def stores(self) -> tuple[Tensor, ...]:
         return tuple(d.tensor for d in self.drain if d.tensor is not None)
 
