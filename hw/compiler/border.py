@@ -21,8 +21,9 @@ __all__ = ["Patch", "pack_inputs"]
 
 @dataclass(frozen=True)
 class Patch:
-    """``tensor`` is :func:`hw.compiler.layout.patches` of ``source``."""
+    """``tensor`` is :func:`hw.compiler.layout.patches` of ``source``, which has ``shape``."""
     source: str
+    shape: tuple[int, int, int]
     tensor: Tensor
     window: Window
     both: bool
@@ -45,7 +46,8 @@ def pack_inputs(network: Network, config: VtaConfig, schedule: Callable[[Visit, 
             both = _best(step, config, schedule)
             if both is not None:
                 packed = patch_conv(step, both)
-                made.append(Patch(step.x.name, packed.x, step.window, both, step.pad_value))
+                made.append(Patch(step.x.name, step.x.shape, packed.x, step.window, both,
+                                  step.pad_value))
                 step = packed
         steps.append(step)
     return steps, made

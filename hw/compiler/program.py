@@ -1,37 +1,54 @@
-"""Compiled networks: DRAM with everything in it, launches, and facts about them."""
+"""Compiled networks: DRAM with everything in it, what to launch, and facts about it."""
 
+import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from hw.compiler.border import Patch, pack_inputs
-from hw.compiler.code import Constants, Place
-from hw.compiler.emit import emit
+from hw.compiler.border import Patch
 from hw.compiler.layout import blocks, elements, pack, unpack
-from hw.compiler.operators import Concat, Host, Network, Tensor
-from hw.compiler.schedule import Plan
-from hw.compiler.search import choose
-from hw.compiler.visits import Visit, group, placeable
-from hw.vta.assembler import to_binary
+from hw.compiler.operators import Host, Tensor, Window
 from hw.vta.config import VtaConfig
-from hw.vta.isa import Memory
 
-__all__ = ["Launch", "Compiled", "compile_network"]
+__all__ = ["VisitFacts", "Launch", "Compiled"]
 
-_PAGE = 4096
-_SECTIONS = {"weights": Memory.WGT, "parameters": Memory.ACC, "uops": Memory.UOP,
-             "activations": Memory.OUT}
+_CHECKED = ("races", "unwritten", "late")
+_IMAGE, _MANIFEST = "image.bin", "manifest.json"
+
+
+@dataclass(frozen=True)
+class VisitFacts:
+    """What is known of a visit before it runs.
+
+    ``first`` to ``last`` are its instructions; those that fetch for it may come earlier.
+    ``cycles`` is predicted, for the visit alone: with its own beginning and end.
+    """
+    name: str
+    operators: tuple[str, ...]
+    shape: tuple[int, int, int]
+    kernel: tuple[int, int]
+    macs: int
+    gemm: int
+    alu: int
+    cycles: int
+    read_bytes: int
+    written_bytes: int
+    schedule: dict
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One run of the core: where its instructions are, and what it computes."""
+    """One run of the core; afterwards the tensors called ``results`` can be read."""
     insn_addr: int
     insn_count: int
-    plans: tuple[Plan, ...]
-    ends: tuple[int, ...]  # of each visit, its last instruction
+    results: tuple[str, ...]
+    visits: tuple[VisitFacts, ...]
 
 
 @dataclass
@@ -42,174 +59,138 @@ class Compiled:
     ----------
     image : uint8 array
         DRAM from address 0 on.
+    inputs, outputs : names of values
+    tensors : dict of name to :class:`Tensor`
+        Those that the core reads or stores.
+    addresses : dict of name to :class:`int`
+        Where tensors begin; also the patches' tensors.
+    patches : tuple of :class:`Patch`
+        What the host makes of tensors before the core gets them.
     steps : tuple of :class:`Launch` and :class:`Host`
         In order.
+    peak, bound : :class:`int`
+        Bytes of activations; and the most that are alive at one time.
+    cycles : list of :class:`int`
+        Of each launch of the last run; ``outcomes`` are all that its engine said.
     """
-    network: Network
     config: VtaConfig
     image: np.ndarray
-    places: dict[str, Place]
-    base: int                 # byte address of the activations
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    tensors: dict[str, Tensor]
+    addresses: dict[str, int]
+    patches: tuple[Patch, ...]
     steps: tuple[Launch | Host, ...]
-    patches: tuple[Patch, ...] = ()
+    peak: int
+    bound: int
     cycles: list[int] = field(default_factory=list)
+    outcomes: list = field(default_factory=list)
+
+    @property
+    def visits(self) -> list[VisitFacts]:
+        return [visit for step in self.steps if isinstance(step, Launch) for visit in step.visits]
 
     def run(self, values: Mapping[str, np.ndarray], *, level: str = "iss", conditions=None,
-            host: Callable | None = None, engine=None, checks: bool = True
-            ) -> dict[str, np.ndarray]:
-        """All tensors of the network that are stored, on ``values`` of its inputs.
+            host: Callable[[Host, list[np.ndarray]], Sequence[np.ndarray]] | None = None,
+            engine=None) -> dict[str, np.ndarray]:
+        """All values that can be read, on ``values`` of the inputs.
 
-        Tensors are int8 (samples, channels, height, width), at most ``batch`` samples.
+        Tensors are int8 (samples, channels, height, width), at most ``batch`` samples, all other
+        values what ``host`` takes and returns. ``level``, ``conditions`` and ``engine`` are those
+        of :mod:`sim.vta_engine`.
+
+        Raises :exc:`RuntimeError` if the core stops, or the simulator sees a race.
         """
         sim = importlib.import_module("sim.vta_engine")
         engine = engine or sim.engine(level, self.config)
-        conditions = conditions or sim.Conditions()
         values, image = dict(values), self.image.copy()
         samples = len(next(iter(values.values())))
+        if not 1 <= samples <= self.config.batch:
+            raise ValueError(f"samples must be 1 to {self.config.batch}, not {samples!r}")
         self.cycles, self.outcomes = [], []
-        for name in self.network.inputs:
+        for name in self.inputs:
             self._put(image, name, values[name])
         for step in self.steps:
             if isinstance(step, Host):
                 results = host(step, [values[name] for name in step.xs])
-                values.update(zip(step.ys, results, strict=True))
-                for name in step.ys:
-                    self._put(image, name, values[name])
+                for name, value in zip(step.ys, results, strict=True):
+                    values[name] = value
+                    self._put(image, name, value)
                 continue
-            outcome = engine.run(image, step.insn_addr, step.insn_count, conditions)
+            outcome = engine.run(image, step.insn_addr, step.insn_count,
+                                 conditions or sim.Conditions())
+            problems = [note for name in _CHECKED for note in outcome.notes.get(name, ())]
+            if outcome.status != 0 or problems:
+                raise RuntimeError(outcome.message or problems[0])
             self.outcomes.append(outcome)
-            if outcome.status != 0:
-                raise RuntimeError(f"the core stopped with {outcome.status.status}: "
-                                   f"{outcome.message}")
-            if checks:
-                for problem in ("races", "unwritten", "late"):
-                    if outcome.notes.get(problem):
-                        raise RuntimeError(outcome.notes[problem][0])
             self.cycles.append(outcome.cycles)
             image = outcome.image
-            for plan in step.plans:
-                for tensor in plan.visit.stores:
-                    values[tensor.name] = self._get(image, tensor, samples)
+            for name in step.results:
+                raw = image[self._slice(self.tensors[name])]
+                values[name] = unpack(raw, self.tensors[name], self.config, samples)
         return values
 
     def _slice(self, tensor: Tensor) -> slice:
-        size = self.config.element_bytes("out")
-        start = self.base + self.places[tensor.name].element(0, 0, 0) * size
-        return slice(start, start + elements(tensor, self.config) * size)
+        size = elements(tensor, self.config) * self.config.element_bytes("out")
+        return slice(self.addresses[tensor.name], self.addresses[tensor.name] + size)
 
     def _put(self, image, name, value):
         """What the core reads of a value of the graph."""
-        if name not in self.network.tensors:
-            return
-        tensor = self.network.tensors[name]
-        value = value.reshape(-1, *tensor.shape)
-        copies = [(tensor, value)] if name in self.places else []
-        copies += [(patch.tensor, patch.of(value)) for patch in self.patches
-                   if patch.source == name]
-        for tensor, value in copies:
-            image[self._slice(tensor)] = pack(value, self.config).view(np.uint8).ravel()
+        copies = []
+        if name in self.addresses:
+            copies.append((self.tensors[name], value.reshape(-1, *self.tensors[name].shape)))
+        for patch in self.patches:
+            if patch.source == name:
+                copies.append((patch.tensor, patch.of(value.reshape(-1, *patch.shape))))
+        for tensor, x in copies:
+            image[self._slice(tensor)] = pack(x, self.config).view(np.uint8).ravel()
 
-    def _get(self, image, tensor, samples):
-        return unpack(image[self._slice(tensor)], tensor, self.config, samples)
+    def manifest(self) -> dict:
+        """Everything but the image, for JSON."""
+        def plain(value):
+            return dataclasses.asdict(value)
 
+        return {
+            "config": self.config.to_dict(),
+            "inputs": self.inputs, "outputs": self.outputs,
+            "tensors": {name: x.shape for name, x in self.tensors.items()},
+            "blocks": {name: blocks(x.channels, self.config) for name, x in self.tensors.items()},
+            "addresses": self.addresses,
+            "patches": [plain(patch) for patch in self.patches],
+            "steps": [{"host": step.name, "xs": step.xs, "ys": step.ys, "reason": step.reason}
+                      if isinstance(step, Host) else plain(step) for step in self.steps],
+            "peak": self.peak, "bound": self.bound,
+        }
 
-def compile_network(network: Network, config: VtaConfig,
-                    schedule: Callable[[Visit, VtaConfig], Plan] = choose) -> Compiled:
-    """Compile ``network``; ``schedule`` gives each visit its plan."""
-    kept = set(network.outputs)
-    for step in network.steps:
-        if isinstance(step, Host):
-            kept.update(step.xs)
-    steps, patches = pack_inputs(network, config, schedule)
-    segments: list[list | Host] = []
-    for step in steps:
-        if isinstance(step, Host):
-            segments.append(step)
-        elif segments and isinstance(segments[-1], list):
-            segments[-1].append(step)
-        else:
-            segments.append([step])
-    for number, segment in enumerate(segments):  # what later segments read is stored
-        if isinstance(segment, list):
-            for other in segments[number + 1:]:
-                if isinstance(other, list):
-                    kept.update(x.name for step in other for x in step.inputs)
-    groups = [segment if isinstance(segment, Host)
-              else [schedule(visit, config) for visit in group(segment, kept, config)]
-              for segment in segments]
-    places, size = _place(network, groups, patches, config)
-    constants, streams = Constants(), []
-    for plans in groups:
-        if not isinstance(plans, Host):
-            streams.append((plans, *emit(plans, places, constants, config, size)))
-    return _link(network, config, groups, places, size, constants, streams, patches)
+    def save(self, folder: Path) -> None:
+        """Write image and manifest; :meth:`load` reads them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _IMAGE).write_bytes(self.image.tobytes())
+        (folder / _MANIFEST).write_text(json.dumps(self.manifest(), indent=1) + "\n")
 
+    @classmethod
+    def load(cls, folder: Path) -> "Compiled":
+        """A network that was saved; its steps on the host have names, but no nodes."""
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        image = np.frombuffer((folder / _IMAGE).read_bytes(), np.uint8)
 
-def _place(network, groups, patches, config) -> tuple[dict[str, Place], int]:
-    """Every tensor in DRAM its own place; the parts of a concatenation lie in its result."""
-    stored = {}
-    for plans in groups:
-        if not isinstance(plans, Host):
-            for plan in plans:
-                stored |= {tensor.name: tensor
-                           for tensor in (*plan.visit.reads, *plan.visit.stores)}
-    within: dict[str, tuple[str, int]] = {}
-    for step in network.steps:
-        if isinstance(step, Concat):
-            reason = placeable(step, config.block)
-            if reason is not None or any(x.name in within for x in step.xs):
-                raise ValueError(reason or f"{step.name} joins a tensor that another one joins")
-            stored[step.y.name] = step.y
-            offset = 0
-            for x in step.xs:
-                within[x.name] = (step.y.name, offset)
-                offset += blocks(x.channels, config)
-    places, free = {}, 0
+        def step(values):
+            if "host" in values:
+                return Host(values["host"], None, tuple(values["xs"]), tuple(values["ys"]),
+                            values["reason"])
+            visits = tuple(VisitFacts(**{**visit, **{
+                name: tuple(visit[name]) for name in ("operators", "shape", "kernel")}})
+                for visit in values["visits"])
+            return Launch(values["insn_addr"], values["insn_count"], tuple(values["results"]),
+                          visits)
 
-    def place(name):
-        nonlocal free
-        if name in places:
-            return places[name]
-        if name in within:
-            outer, offset = within[name]
-            home = place(outer)
-            places[name] = Place(home.root, home.base, home.shape, home.offset + offset)
-        else:
-            tensor = stored[name]
-            shape = (blocks(tensor.channels, config), tensor.height, tensor.width)
-            places[name] = Place(name, free, shape, 0)
-            free += elements(tensor, config)
-        return places[name]
+        def patch(values):
+            window = Window(**{name: tuple(v) for name, v in values["window"].items()})
+            return Patch(**{**values, "tensor": Tensor(**values["tensor"]), "window": window,
+                            "shape": tuple(values["shape"])})
 
-    for name in stored:
-        place(name)
-    return places, free
-
-
-def _link(network, config, groups, places, size, constants, streams, patches) -> Compiled:
-    """Give every part of DRAM its address."""
-    free, bases, contents = _PAGE, {}, []
-    for name, kind in _SECTIONS.items():
-        unit = config.element_bytes(kind.dram_element)
-        address = -(-free // _PAGE) * _PAGE
-        parts = constants.parts.get(name, [])
-        raw = b"".join(part.tobytes() for part in parts)
-        contents.append((address, raw))
-        bases[name] = address
-        free = address + (size * unit if name == "activations" else len(raw))
-    sections = {name: bases[name] // config.element_bytes(kind.dram_element)
-                for name, kind in _SECTIONS.items()}
-    launches = []
-    for plans, stream, ends in streams:
-        words = stream.words(sections)
-        address = -(-free // _PAGE) * _PAGE
-        raw = to_binary(words)
-        contents.append((address, raw))
-        launches.append(Launch(address, len(words), tuple(plans), tuple(ends)))
-        free = address + len(raw)
-    image = np.zeros(free, np.uint8)
-    for address, raw in contents:
-        image[address:address + len(raw)] = np.frombuffer(raw, np.uint8)
-    queue = iter(launches)
-    steps = tuple(plans if isinstance(plans, Host) else next(queue) for plans in groups)
-    return Compiled(network, config, image, places, bases["activations"], steps, tuple(patches))
+        return cls(VtaConfig.from_dict(manifest["config"]), image, tuple(manifest["inputs"]),
+                   tuple(manifest["outputs"]),
+                   {name: Tensor(name, *shape) for name, shape in manifest["tensors"].items()},
+                   manifest["addresses"], tuple(map(patch, manifest["patches"])),
+                   tuple(map(step, manifest["steps"])), manifest["peak"], manifest["bound"])

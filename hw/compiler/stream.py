@@ -76,6 +76,15 @@ class Stream:
             words.append(self.isa.encode(opcode, **fields))
         return words
 
+    def traffic(self, first: int, last: int) -> tuple[int, int]:
+        """Bytes of DRAM that instructions ``first`` to ``last`` read, and those they write."""
+        totals = [0, 0]
+        for unit, _, fields in self._insns[first:last + 1]:
+            if fields.get("x_size"):
+                size = self.config.element_bytes(Memory(fields["memory_type"]).dram_element)
+                totals[unit == Unit.STORE] += fields["y_size"] * fields["x_size"] * size
+        return totals[0], totals[1]
+
     def add(self, opcode: Opcode, fields: Mapping[str, int | str],
             touches: Sequence[Touch] = ()) -> int:
         """Add an instruction; returns its index.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hw.compiler.link import link
 from hw.compiler.operators import Tensor
-from hw.compiler.program import compile_network
 from hw.compiler.schedule import Plan, Schedule
 from hw.compiler.search import candidates
 from hw.compiler.zoo import Builder
@@ -17,7 +17,7 @@ CONFIGS = tuple(PRESETS)
 def check(builder, network, config, schedule=None, level="iss"):
     """Compile and run; every stored tensor must be the model's. Races raise."""
     options = {} if schedule is None else {"schedule": schedule}
-    program = compile_network(network, config, **options)
+    program = link(network, config, keep=True, **options)
     values = builder.values(config.batch)
     results, expected = program.run(values, level=level), run(network, values, None)
     for name, got in results.items():
