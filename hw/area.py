@@ -9,10 +9,9 @@ row may charge its part of what several cells share. Goals are those of the proj
     python -m hw.area --arrays         # the 8x8 arrays and the VTA cores too: hours
 """
 
-import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,9 +20,9 @@ from amaranth.lib import wiring
 from rich.console import Console
 from rich.table import Table
 
+from hw.options import Parser, command
 from hw.pnr import SEEDS, place_and_route
 from hw.synth import TARGETS, synthesise
-from hw.tools import ToolError
 from hw.verilog import to_verilog
 
 __all__ = ["ROWS", "Row", "Line", "measure"]
@@ -186,9 +185,8 @@ def measure(name: str, row: Row, *, seeds: tuple[int, ...] = SEEDS, pnr: bool = 
         goal=goal, met=False if not all(met) else True if goal and len(met) == len(goal) else None)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m hw.area", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m hw.area", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"rows: {', '.join(ROWS)}")
     parser.add_argument("--arrays", action="store_true",
                         help="the 8x8 arrays and the VTA cores as well")
@@ -199,9 +197,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in ROWS:
-            parser.error(f"NAME must be one of {', '.join(ROWS)}, not {name!r}")
+            raise ValueError(f"NAME must be one of {', '.join(ROWS)}, not {name!r}")
     if options.seeds < 1:
-        parser.error(f"--seeds must be at least 1, not {options.seeds}")
+        raise ValueError(f"seeds must be 1 or more, not {options.seeds}")
     names = options.names or [name for name, row in ROWS.items() if options.arrays or not row.array]
 
     table = Table(*COLUMNS)
@@ -209,13 +207,9 @@ def main(arguments: list[str] | None = None) -> int:
         column.justify = "right"
     progress = Console(stderr=True)
     for name in names:
-        try:
-            with progress.status(f"{name}: synthesis, place and route"):
-                line = measure(name, ROWS[name], seeds=tuple(range(1, options.seeds + 1)),
-                               pnr=not options.no_pnr)
-        except ToolError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        with progress.status(f"{name}: synthesis, place and route"):
+            line = measure(name, ROWS[name], seeds=tuple(range(1, options.seeds + 1)),
+                           pnr=not options.no_pnr)
         if options.json:
             print(json.dumps(asdict(line)), flush=True)
         table.add_row(*line.cells())
@@ -225,4 +219,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)()

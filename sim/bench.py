@@ -42,8 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, line in known.items():
             print(f"{name:{width}}  {line}")
         return 0
+    if options.name is None:
+        parser.error(f"a bench is needed: one of {', '.join(known)}")
     if options.name not in known:
         parser.error(f"NAME must be one of {', '.join(known)}, not {options.name!r}")
+    if options.seed < 0:
+        raise ValueError(f"seed must be 0 or more, not {options.seed}")
     return _run(options.name, options.seed, options.waves)
 
 

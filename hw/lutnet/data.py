@@ -161,4 +161,4 @@ def load(source: str) -> Dataset:
                 raise
             raise DataError(f"{path.name} cannot be read as a NumPy archive: {error}") from None
     raise DataError(f"data must be digits, diabetes, a folder with the four IDX files of MNIST, "
-                    f"or an .npz file, not {source!r}")
+                    f"an .npz file, or openml:NAME, not {source!r}")

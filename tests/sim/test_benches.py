@@ -72,7 +72,8 @@ def test_list(capsys):
 #   arguments               what is said of them
 WRONG = [
     (["qeue"],              "NAME must be one of .*queue.*, not 'qeue'"),
-    ([],                    "NAME must be one of .*queue.*, not None"),
+    ([],                    "a bench is needed: one of .*queue"),
+    (["queue", "--seed", "-1"], "^error: seed must be 0 or more, not -1$"),
     (["queue", "--wave"],   "unrecognized arguments: --wave"),
     (["queue", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
     (["queue", "--waves", "/nowhere/q.fst"],

@@ -56,7 +56,8 @@ def _complaint(run, arguments, capsys):
 #   arguments                                              message
 WRONG_TRAINING = [
     (["train", "--data", "nowhere"],     "data must be digits, diabetes, a folder with the four "
-                                         "IDX files of MNIST, or an .npz file, not 'nowhere'"),
+                                         "IDX files of MNIST, an .npz file, or openml:NAME, "
+                                         "not 'nowhere'"),
     (["train", "--inputs", "9"],         "inputs must be 2 to 6, not 9"),
     (["train", "--nodes", "3"],          "nodes of the last layer must be at least one for each of "
                                          "the 10 classes, not 3"),

@@ -177,5 +177,6 @@ def test_wrong_archive(tmp_path, arrays, message):
 
 def test_unknown_source():
     with pytest.raises(DataError, match="^data must be digits, diabetes, a folder with the four "
-                                        "IDX files of MNIST, or an .npz file, not 'nowhere'$"):
+                                        "IDX files of MNIST, an .npz file, or openml:NAME, "
+                                        "not 'nowhere'$"):
         datasets.load("nowhere")
