@@ -58,6 +58,7 @@ class Footprints:
         width = insn.x_pad_0 + insn.x_size + insn.x_pad_1
         elements = self._inside(pad, insn.sram_base + np.arange(
             width * (insn.y_pad_0 + insn.y_size + insn.y_pad_1)))
+        granules = self._granules(insn, size)
         if kind == Memory.UOP:
             tile = np.full((len(elements) // width, width), insn.fields.get("pad_value", 0),
                            np.int64).astype(np.uint32)
@@ -67,7 +68,7 @@ class Footprints:
                 self.image[bytes_].view("<u4").reshape(insn.y_size, insn.x_size)
             self._uops[elements] = tile.ravel()
             self._known.clear()
-        return Accesses({"dram": self._granules(insn, size)}, {pad: elements})
+        return Accesses({"dram": granules}, {pad: elements})
 
     def _store(self, insn) -> Accesses:
         step = 1 + insn.sram_skip

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from hw.compiler.checker import check
 from hw.compiler.operators import Tensor
 from hw.compiler.page import page
 from hw.compiler.program import compile_network
@@ -14,6 +15,7 @@ from hw.compiler.proof import extents, prove, words_of
 from hw.compiler.report import PARTS, report
 from hw.compiler.zoo import Builder
 from hw.vta.config import preset
+from hw.vta.isa import TOKENS, Isa
 from sim.vta_cycles import cycles
 
 _EMPTY = {"meta", "rect", "line", "circle", "br"}
@@ -141,6 +143,34 @@ def test_page_of_much(made):
 def test_bad_clock(program):
     with pytest.raises(ValueError, match="clock must be above 0 MHz, not 0"):
         report("x", program, [], latency=16, clock_mhz=0, level="")
+
+
+def test_injured_streams_are_found(program):
+    """Any of a compiled stream's tokens dropped, or a base shifted: proved wrong, or harmless."""
+    launch, config = program.steps[0], program.config
+    isa, words = Isa(config), words_of(program, launch)
+    given = extents(program, launch)
+    rng = np.random.default_rng(0)
+
+    def found(index, word):
+        return check(config, [*words[:index], word, *words[index + 1:]], program.image, given,
+                     insn_addr=launch.insn_addr)
+
+    assert check(config, words, program.image, given, insn_addr=launch.insn_addr) == []
+    tokens = [(index, word ^ 1 << isa.places[insn.opcode][flag][0])
+              for index, (word, insn) in enumerate((word, isa.decode(word)) for word in words)
+              for flag in TOKENS[insn.unit] if insn.fields[flag]]
+    for n in rng.choice(len(tokens), 40, replace=False):
+        assert found(*tokens[n]), tokens[n]
+    loads = [index for index, word in enumerate(words)
+             if (insn := isa.decode(word)).is_memory and insn.x_size]
+    caught = 0
+    for index in rng.choice(loads, 40, replace=False):
+        name = rng.choice(["sram_base", "dram_base"])
+        offset, _, width = isa.places[isa.decode(words[index]).opcode][name]
+        far = 1 << (width - 1) if name == "dram_base" else 64
+        caught += bool(found(index, words[index] + (far << offset)))
+    assert caught >= 36, caught  # others fetch what is there, too: wrong data, but no fault
 
 
 def test_prove_knows_what_is_given(program):
