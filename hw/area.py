@@ -2,7 +2,8 @@
 
 Look-up tables on ECP5 are LUT4 equivalents (LUT4 + 2 CCU2C + 6 DPR16X4). MHz is the median of five
 seeds of nextpnr between registers, on the ECP5-85F of speed grade 6, with the range behind it. A
-row may charge its part of what several cells share. Goals are those of the project::
+row may charge its part of what several cells share. Large designs (arrays, cores) get one seed.
+Goals are those of the project::
 
     python -m hw.area                  # the cells and the units around them: some minutes
     python -m hw.area fma int8 --json  # some rows, as JSON
@@ -169,7 +170,9 @@ def measure(name: str, row: Row, *, seeds: tuple[int, ...] = SEEDS, pnr: bool = 
     if row.share:
         make, among = row.share
         shared = synthesise(to_verilog(make(), "shared"), "shared", "ecp5").lut / among
-    placed = place_and_route(text, name, seeds=seeds) if pnr else None
+    # An array takes an hour a seed, and longer when nextpnr tries for what is out of reach.
+    effort: dict[str, Any] = {"seeds": seeds[:1], "freq": 120} if row.array else {"seeds": seeds}
+    placed = place_and_route(text, name, **effort) if pnr else None
     lut = round(ecp5.lut + shared, 1)
     goal = {key: value for key in _GOAL if (value := getattr(row, key)) is not None}
     known = {"lut": lut, "dsp": ecp5.dsp} | ({"mhz": placed.fmax} if placed else {})

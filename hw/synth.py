@@ -14,7 +14,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +152,8 @@ def _multipliers(text: str, top: str) -> tuple[str, str]:
 
     In ``text``, the places beyond :data:`ECP5_BLOCKS` have become modules of look-up tables.
     """
-    modules, blocks, places, heads = [], {}, [], {}
+    modules, blocks, places = [], {}, []
+    heads: dict[str, tuple[tuple[int, int, bool], Callable[[str, str], str]]] = {}
     for match in _MULTIPLIER.finditer(text):
         path, kind, a, b, sign, body = match.groups()
         if max(int(a), int(b)) > _BLOCK_WIDTH:
