@@ -153,7 +153,7 @@ def _multipliers(text: str, top: str) -> tuple[str, str]:
     In ``text``, the places beyond :data:`ECP5_BLOCKS` have become modules of look-up tables.
     """
     modules, blocks, places = [], {}, []
-    heads: dict[str, tuple[tuple[int, int, bool], Callable[[str, str], str]]] = {}
+    heads: dict[str, tuple[tuple[int, int, bool], Callable[..., str]]] = {}
     for match in _MULTIPLIER.finditer(text):
         path, kind, a, b, sign, body = match.groups()
         if max(int(a), int(b)) > _BLOCK_WIDTH:
