@@ -22,8 +22,9 @@ from hw.compiler.evaluate import Evaluator
 from hw.compiler.folder import new_folder
 from hw.compiler.front import Front
 from hw.compiler.graph import Graph
+from hw.compiler.link import compile_network
 from hw.compiler.operators import Host
-from hw.compiler.program import Compiled, Launch, compile_network
+from hw.compiler.program import Compiled, Launch
 from hw.compiler.proof import prove, words_of
 from hw.compiler.report import report
 from hw.vta.config import VtaConfig

@@ -32,7 +32,7 @@ class Place:
         index = (slice(blocks[0] + self.offset, blocks[1] + self.offset), slice(*rows),
                  slice(*cols))
         size = self.shape[0] * self.shape[1] * self.shape[2]
-        return Touch("dram", write, self.base, self.base + size, self.shape, index)
+        return Touch("dram", write, self.base, self.base + size, self.shape, index, self.root)
 
     def element(self, block, row, col) -> int:
         _, height, width = self.shape

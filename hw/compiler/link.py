@@ -6,13 +6,13 @@ import numpy as np
 
 from hw.compiler.border import Patch, pack_inputs
 from hw.compiler.code import Constants, Place
-from hw.compiler.cost import Costs, estimate
 from hw.compiler.emit import emit
 from hw.compiler.layout import blocks
 from hw.compiler.memory import Block
+from hw.compiler.memory import Plan as MemoryPlan
 from hw.compiler.memory import plan as plan_memory
 from hw.compiler.operators import Concat, Host, Network, Tensor
-from hw.compiler.program import Compiled, Launch, VisitFacts
+from hw.compiler.program import Compiled, Launch
 from hw.compiler.schedule import Plan
 from hw.compiler.search import choose
 from hw.compiler.stream import Stream
@@ -21,16 +21,16 @@ from hw.vta.assembler import to_binary
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Memory
 
-__all__ = ["link"]
+__all__ = ["compile_network"]
 
 _PAGE = 4096  # page 0 stays empty, so that an address of 0 is never right
 _SECTIONS = {"weights": Memory.WGT, "parameters": Memory.ACC, "uops": Memory.UOP,
              "activations": Memory.OUT}
 
 
-def link(network: Network, config: VtaConfig, *,
-         schedule: Callable[[Visit, VtaConfig], Plan] = choose, keep: bool = False,
-         split: bool = False) -> Compiled:
+def compile_network(network: Network, config: VtaConfig, *,
+                    schedule: Callable[[Visit, VtaConfig], Plan] = choose,
+                    keep: bool = False, split: bool = False) -> Compiled:
     """Compile ``network``.
 
     Parameters
@@ -46,7 +46,7 @@ def link(network: Network, config: VtaConfig, *,
     """
     steps, patches = pack_inputs(network, config, schedule)
     groups = _groups(steps, network, config, schedule, split)
-    places, memory = _places(network, groups, patches, config, keep)
+    places, memory, numbers = _places(network, groups, patches, config, keep)
     constants = Constants()
     size = memory.peak // config.element_bytes("out")
     streams = [step if isinstance(step, Host) else (step, *emit(step, places, constants, config,
@@ -60,7 +60,7 @@ def link(network: Network, config: VtaConfig, *,
     for step in reversed(groups):
         readable.insert(0, set(later))
         later.update(step.xs if isinstance(step, Host) else ())
-    for step, wanted in zip(streams, readable):
+    for step, wanted, span in zip(streams, readable, numbers):
         if isinstance(step, Host):
             program.append(step)
             continue
@@ -72,20 +72,25 @@ def link(network: Network, config: VtaConfig, *,
         stored = [x.name for plan in plans for x in plan.visit.stores]
         stored += [s.y.name for s in network.steps if isinstance(s, Concat)
                    and s.y.name in wanted and {x.name for x in s.xs} & set(stored)]
-        program.append(Launch(address, len(words),
+        program.append(Launch(address, len(words), tuple(plans), tuple(ends),
                               tuple(name for name in stored if keep or name in wanted),
-                              _facts(plans, stream, ends)))
+                              _alive(memory, span, stream)))
     image = np.zeros(free, np.uint8)
     for address, raw in contents:
         image[address:address + len(raw)] = np.frombuffer(raw, np.uint8)
-    unit = config.element_bytes("out")
-    return Compiled(
-        config, image, network.inputs, network.outputs,
-        {name: x for name, x in network.tensors.items()
-         if name in places or any(patch.source == name for patch in patches)},
-        {name: addresses["activations"] + place.element(0, 0, 0) * unit
-         for name, place in places.items()},
-        tuple(patches), tuple(program), memory.peak, memory.bound)
+    return Compiled(network, config, image, places, addresses["activations"], tuple(patches),
+                    tuple(program), memory.peak, memory.bound)
+
+
+def _alive(memory, span: tuple[int, int], stream: Stream) -> dict[str, tuple[int, int]]:
+    """Lifetimes by instruction, of a launch with the steps ``span``, from those by step."""
+    alive = {}
+    for block in memory.blocks:
+        if block.first <= span[1] and block.last >= span[0]:
+            first, last = stream.touched.get(block.name, (-1, len(stream)))
+            alive[block.name] = (-1 if block.first < span[0] else first,
+                                 len(stream) if block.last > span[1] else last)
+    return alive
 
 
 def _groups(steps, network, config, schedule, split) -> list[list[Plan] | Host]:
@@ -113,8 +118,11 @@ def _groups(steps, network, config, schedule, split) -> list[list[Plan] | Host]:
 
 
 def _places(network: Network, groups, patches: Sequence[Patch], config: VtaConfig, keep: bool
-            ) -> tuple[dict[str, Place], object]:
-    """A place for every tensor in DRAM; parts of a concatenation lie in its result."""
+            ) -> tuple[dict[str, Place], MemoryPlan, list[tuple[int, int]]]:
+    """A place for every tensor in DRAM; parts of a concatenation lie in its result.
+
+    Also returns first and last step of each group, as the plan's blocks count them.
+    """
     tensors: dict[str, Tensor] = {}
     spans: dict[str, list[int]] = {}
     end = sum(1 if isinstance(step, Host) else len(step) for step in groups) + 1
@@ -126,8 +134,9 @@ def _places(network: Network, groups, patches: Sequence[Patch], config: VtaConfi
     known = {**network.tensors, **{patch.tensor.name: patch.tensor for patch in patches}}
     given = {patch.tensor.name: patch.source for patch in patches}
     sources = {name: 0 for name in network.inputs}
-    number = 0
+    number, numbers = 0, []
     for step in groups:
+        numbers.append((number + 1, number + (1 if isinstance(step, Host) else len(step))))
         if isinstance(step, Host):
             number += 1
             sources.update(dict.fromkeys(step.ys, number))
@@ -163,7 +172,7 @@ def _places(network: Network, groups, patches: Sequence[Patch], config: VtaConfi
             tensor = known[root]
             shape = (blocks(tensor.channels, config), tensor.height, tensor.width)
             places[name] = Place(root, memory.offsets[root] // unit, shape, offset)
-    return places, memory
+    return places, memory, numbers
 
 
 def _size(tensor: Tensor, config: VtaConfig) -> int:
@@ -207,16 +216,3 @@ def _sections(constants: Constants, activations: int, config: VtaConfig):
         free = addresses[name] + (activations if name == "activations" else len(raw))
     addresses["end"] = free
     return addresses, contents
-
-
-def _facts(plans: Sequence[Plan], stream: Stream, ends: Sequence[int]) -> tuple[VisitFacts, ...]:
-    facts, first = [], 0
-    for plan, last in zip(plans, ends):
-        visit, cost = plan.visit, estimate(plan, Costs())
-        read, written = stream.traffic(first, last)
-        facts.append(VisitFacts(
-            visit.name, tuple(operator.name for operator in visit.operators), visit.shape,
-            visit.window.kernel, visit.macs, int(cost.gemm), int(cost.alu), cost.cycles, read,
-            written, plan.schedule.to_dict(), first, last))
-        first = last + 1
-    return tuple(facts)

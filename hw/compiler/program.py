@@ -1,54 +1,46 @@
 """Compiled networks: DRAM with everything in it, what to launch, and facts about it."""
 
-import dataclasses
 import importlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from hw.compiler.border import Patch
-from hw.compiler.layout import blocks, elements, pack, unpack
-from hw.compiler.operators import Host, Tensor, Window
+from hw.compiler.code import Place
+from hw.compiler.layout import elements, pack, unpack
+from hw.compiler.operators import Host, Network, Tensor
+from hw.compiler.schedule import Plan
 from hw.vta.config import VtaConfig
 
-__all__ = ["VisitFacts", "Launch", "Compiled"]
+__all__ = ["Launch", "Compiled"]
 
 _CHECKED = ("races", "unwritten", "late")
-_IMAGE, _MANIFEST = "image.bin", "manifest.json"
-
-
-@dataclass(frozen=True)
-class VisitFacts:
-    """What is known of a visit before it runs.
-
-    ``first`` to ``last`` are its instructions; those that fetch for it may come earlier.
-    ``cycles`` is predicted, for the visit alone: with its own beginning and end.
-    """
-    name: str
-    operators: tuple[str, ...]
-    shape: tuple[int, int, int]
-    kernel: tuple[int, int]
-    macs: int
-    gemm: int
-    alu: int
-    cycles: int
-    read_bytes: int
-    written_bytes: int
-    schedule: dict
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One run of the core; afterwards the tensors called ``results`` can be read."""
+    """One run of the core.
+
+    Attributes
+    ----------
+    insn_addr, insn_count : :class:`int`
+        Where its instructions are.
+    plans : tuple of :class:`Plan`
+        Of its visits; ``ends``: the last instruction of each. Those that fetch for a visit may
+        come before the one before it ends.
+    results : tuple of :class:`str`
+        Tensors that can be read afterwards.
+    alive : dict of name to (first, last)
+        Of tensors in DRAM that hold data: from which instruction to which. The first is -1 of
+        those that are there before the launch, the last is ``insn_count`` of those read after it.
+    """
     insn_addr: int
     insn_count: int
+    plans: tuple[Plan, ...]
+    ends: tuple[int, ...]
     results: tuple[str, ...]
-    visits: tuple[VisitFacts, ...]
+    alive: dict[str, tuple[int, int]]
 
 
 @dataclass
@@ -59,11 +51,9 @@ class Compiled:
     ----------
     image : uint8 array
         DRAM from address 0 on.
-    inputs, outputs : names of values
-    tensors : dict of name to :class:`Tensor`
-        Those that the core reads or stores.
-    addresses : dict of name to :class:`int`
-        Where tensors begin; also the patches' tensors.
+    places : dict of name to :class:`Place`
+        Of tensors that the core reads or stores, also the patches'; in elements from byte ``base``
+        on.
     patches : tuple of :class:`Patch`
         What the host makes of tensors before the core gets them.
     steps : tuple of :class:`Launch` and :class:`Host`
@@ -73,12 +63,11 @@ class Compiled:
     cycles : list of :class:`int`
         Of each launch of the last run; ``outcomes`` are all that its engine said.
     """
+    network: Network
     config: VtaConfig
     image: np.ndarray
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    tensors: dict[str, Tensor]
-    addresses: dict[str, int]
+    places: dict[str, Place]
+    base: int
     patches: tuple[Patch, ...]
     steps: tuple[Launch | Host, ...]
     peak: int
@@ -87,8 +76,9 @@ class Compiled:
     outcomes: list = field(default_factory=list)
 
     @property
-    def visits(self) -> list[VisitFacts]:
-        return [visit for step in self.steps if isinstance(step, Launch) for visit in step.visits]
+    def plans(self) -> list[Plan]:
+        """Of all visits."""
+        return [plan for step in self.steps if isinstance(step, Launch) for plan in step.plans]
 
     def run(self, values: Mapping[str, np.ndarray], *, level: str = "iss", conditions=None,
             host: Callable[[Host, list[np.ndarray]], Sequence[np.ndarray]] | None = None,
@@ -108,7 +98,7 @@ class Compiled:
         if not 1 <= samples <= self.config.batch:
             raise ValueError(f"samples must be 1 to {self.config.batch}, not {samples!r}")
         self.cycles, self.outcomes = [], []
-        for name in self.inputs:
+        for name in self.network.inputs:
             self._put(image, name, values[name])
         for step in self.steps:
             if isinstance(step, Host):
@@ -126,71 +116,23 @@ class Compiled:
             self.cycles.append(outcome.cycles)
             image = outcome.image
             for name in step.results:
-                raw = image[self._slice(self.tensors[name])]
-                values[name] = unpack(raw, self.tensors[name], self.config, samples)
+                raw = image[self._slice(self.network.tensors[name])]
+                values[name] = unpack(raw, self.network.tensors[name], self.config, samples)
         return values
 
     def _slice(self, tensor: Tensor) -> slice:
-        size = elements(tensor, self.config) * self.config.element_bytes("out")
-        return slice(self.addresses[tensor.name], self.addresses[tensor.name] + size)
+        unit = self.config.element_bytes("out")
+        start = self.base + self.places[tensor.name].element(0, 0, 0) * unit
+        return slice(start, start + elements(tensor, self.config) * unit)
 
     def _put(self, image, name, value):
         """What the core reads of a value of the graph."""
         copies = []
-        if name in self.addresses:
-            copies.append((self.tensors[name], value.reshape(-1, *self.tensors[name].shape)))
+        if name in self.places:
+            tensor = self.network.tensors[name]
+            copies.append((tensor, value.reshape(-1, *tensor.shape)))
         for patch in self.patches:
             if patch.source == name:
                 copies.append((patch.tensor, patch.of(value.reshape(-1, *patch.shape))))
         for tensor, x in copies:
             image[self._slice(tensor)] = pack(x, self.config).view(np.uint8).ravel()
-
-    def manifest(self) -> dict:
-        """Everything but the image, for JSON."""
-        def plain(value):
-            return dataclasses.asdict(value)
-
-        return {
-            "config": self.config.to_dict(),
-            "inputs": self.inputs, "outputs": self.outputs,
-            "tensors": {name: x.shape for name, x in self.tensors.items()},
-            "blocks": {name: blocks(x.channels, self.config) for name, x in self.tensors.items()},
-            "addresses": self.addresses,
-            "patches": [plain(patch) for patch in self.patches],
-            "steps": [{"host": step.name, "xs": step.xs, "ys": step.ys, "reason": step.reason}
-                      if isinstance(step, Host) else plain(step) for step in self.steps],
-            "peak": self.peak, "bound": self.bound,
-        }
-
-    def save(self, folder: Path) -> None:
-        """Write image and manifest; :meth:`load` reads them."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _IMAGE).write_bytes(self.image.tobytes())
-        (folder / _MANIFEST).write_text(json.dumps(self.manifest(), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> "Compiled":
-        """A network that was saved; its steps on the host have names, but no nodes."""
-        manifest = json.loads((folder / _MANIFEST).read_text())
-        image = np.frombuffer((folder / _IMAGE).read_bytes(), np.uint8)
-
-        def step(values):
-            if "host" in values:
-                return Host(values["host"], None, tuple(values["xs"]), tuple(values["ys"]),
-                            values["reason"])
-            visits = tuple(VisitFacts(**{**visit, **{
-                name: tuple(visit[name]) for name in ("operators", "shape", "kernel")}})
-                for visit in values["visits"])
-            return Launch(values["insn_addr"], values["insn_count"], tuple(values["results"]),
-                          visits)
-
-        def patch(values):
-            window = Window(**{name: tuple(v) for name, v in values["window"].items()})
-            return Patch(**{**values, "tensor": Tensor(**values["tensor"]), "window": window,
-                            "shape": tuple(values["shape"])})
-
-        return cls(VtaConfig.from_dict(manifest["config"]), image, tuple(manifest["inputs"]),
-                   tuple(manifest["outputs"]),
-                   {name: Tensor(name, *shape) for name, shape in manifest["tensors"].items()},
-                   manifest["addresses"], tuple(map(patch, manifest["patches"])),
-                   tuple(map(step, manifest["steps"])), manifest["peak"], manifest["bound"])

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 
 from hw.compiler.checker import Extent, verify
-from hw.compiler.operators import Host
 from hw.compiler.program import Compiled, Launch
 from hw.vta.assembler import from_binary
 
@@ -19,24 +18,17 @@ def words_of(program: Compiled, launch: Launch) -> list[int]:
 
 
 def extents(program: Compiled, launch: Launch) -> list[Extent]:
-    """What DRAM holds while ``launch`` runs: the constants, and every activation.
+    """What DRAM holds while ``launch`` runs: the constants, and activations while they are alive.
 
     Activations that the network is given, the host makes or an earlier launch stores are given.
     """
-    size, given = program.config.element_bytes("out"), set(program.network.inputs)
-    for step in program.steps:
-        if step is launch:
-            break
-        given.update(step.ys if isinstance(step, Host) else
-                     [tensor.name for plan in step.plans for tensor in plan.visit.stores])
-    own = {tensor.name for plan in launch.plans for tensor in plan.visit.stores}
+    size = program.config.element_bytes("out")
     found = [Extent("the constants", 0, program.base, given=True)]
-    for name, place in program.places.items():
-        if place.root == name:
-            parts = [part for part, other in program.places.items() if other.root == name]
-            found.append(Extent(
-                name, program.base + place.base * size, int(np.prod(place.shape)) * size,
-                given=bool(given.intersection(parts)) and not own.intersection(parts)))
+    for name, (first, last) in launch.alive.items():
+        place = program.places[name]
+        found.append(Extent(name, program.base + place.base * size,
+                            int(np.prod(place.shape)) * size, max(0, first), last,
+                            given=first < 0))
     return found
 
 

@@ -32,7 +32,7 @@ class Touch:
     """Elements ``bgn`` to ``end - 1`` of a scratchpad; or of DRAM, then those at ``index``.
 
     ``memory``: ``"inp"``, ``"wgt"``, ``"acc"`` or ``"dram"``. Of DRAM the elements are those of
-    activations; ``shape`` is how the elements from ``bgn`` on are seen, ``index`` which are meant.
+    those of ``tensor``; ``shape`` is how they are seen, ``index`` which of them are meant.
     """
     memory: str
     write: bool
@@ -40,6 +40,7 @@ class Touch:
     end: int
     shape: tuple[int, ...] = ()
     index: tuple[slice, ...] = ()
+    tensor: str = ""
 
 
 class Stream:
@@ -50,6 +51,11 @@ class Stream:
     config : :class:`VtaConfig`
     dram : :class:`int`
         Elements of activations that can be touched.
+
+    Attributes
+    ----------
+    touched : dict of tensor to (first, last)
+        The instructions that read or write it.
     """
 
     def __init__(self, config: VtaConfig, dram: int):
@@ -58,6 +64,7 @@ class Stream:
         self._sizes = {name: config.depth(name) for name in ("inp", "wgt", "acc")} | {"dram": dram}
         # (memory, unit, write) -> for each element, the unit's last instruction that touched it
         self._last: dict[tuple[str, Unit, bool], np.ndarray] = {}
+        self.touched: dict[str, tuple[int, int]] = {}
         self._clock = {unit: [0, 0, 0] for unit in Unit}  # of each unit: how far the others are
         self._seen: dict[Unit, list[tuple[int, ...]]] = {unit: [] for unit in Unit}
         self._place: dict[Unit, list[int]] = {unit: [] for unit in Unit}
@@ -75,15 +82,6 @@ class Stream:
                 fields["dram_base"] += sections[section]
             words.append(self.isa.encode(opcode, **fields))
         return words
-
-    def traffic(self, first: int, last: int) -> tuple[int, int]:
-        """Bytes of DRAM that instructions ``first`` to ``last`` read, and those they write."""
-        totals = [0, 0]
-        for unit, _, fields in self._insns[first:last + 1]:
-            if fields.get("x_size"):
-                size = self.config.element_bytes(Memory(fields["memory_type"]).dram_element)
-                totals[unit == Unit.STORE] += fields["y_size"] * fields["x_size"] * size
-        return totals[0], totals[1]
 
     def add(self, opcode: Opcode, fields: Mapping[str, int | str],
             touches: Sequence[Touch] = ()) -> int:
@@ -131,6 +129,8 @@ class Stream:
         clock[unit] = len(self._place[unit])
         self._seen[unit].append(tuple(clock))
         for touch in touches:
+            if touch.tensor:
+                self.touched[touch.tensor] = (self.touched.get(touch.tensor, (index, 0))[0], index)
             key = (touch.memory, unit, touch.write)
             if key not in self._last:
                 self._last[key] = np.zeros(self._sizes[touch.memory], np.int32)

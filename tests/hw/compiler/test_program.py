@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from hw.compiler.link import link
+from hw.compiler.link import compile_network
 from hw.compiler.operators import Tensor
+from hw.compiler.proof import prove
 from hw.compiler.schedule import Plan, Schedule
 from hw.compiler.search import candidates
 from hw.compiler.zoo import Builder
@@ -17,9 +18,10 @@ CONFIGS = tuple(PRESETS)
 def check(builder, network, config, schedule=None, level="iss"):
     """Compile and run; every stored tensor must be the model's. Races raise."""
     options = {} if schedule is None else {"schedule": schedule}
-    program = link(network, config, keep=True, **options)
+    program = compile_network(network, config, keep=True, **options)
     values = builder.values(config.batch)
     results, expected = program.run(values, level=level), run(network, values, None)
+    prove(program)
     for name, got in results.items():
         np.testing.assert_array_equal(got, expected[name], name)
     return program
@@ -44,8 +46,9 @@ CONVS = [
 ]
 
 
-@pytest.mark.parametrize("case", CONVS, ids=str)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name, case", [
+    (CONFIGS[(n + shift) % len(CONFIGS)], case) for n, case in enumerate(CONVS)
+    for shift in (0, 1, 3)], ids=str)
 def test_conv(name, case):
     channels, height, width, outputs, kernel, stride, dilation, pads, groups, pad_value = case
     builder = Builder(1, Tensor("x", channels, height, width))

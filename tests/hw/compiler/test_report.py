@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hw.compiler.checker import check
+from hw.compiler.link import compile_network
 from hw.compiler.operators import Tensor
 from hw.compiler.page import page
-from hw.compiler.program import compile_network
 from hw.compiler.proof import extents, prove, words_of
 from hw.compiler.report import PARTS, report
 from hw.compiler.zoo import Builder
