@@ -7,15 +7,16 @@ from math import sqrt
 import numpy as np
 import onnx
 
-from hw.compiler.compare import values_of
+from hw.compiler.compare import ratio_of, values_of
 from hw.compiler.evaluate import session
 from hw.compiler.front import Front
 from hw.compiler.operators import Host
 from sim.golden.compiler import operators as golden
 
-__all__ = ["reference", "operators", "Layer", "layers", "wilson"]
+__all__ = ["reference", "operators", "Layer", "layers", "against_float", "wilson"]
 
 _Progress = Callable[[int], None]
+_TO, _BACK = "_QuantizeLinear_Output", "_DequantizeLinear_Output"  # onnxruntime's names
 
 
 def _silent(samples: int) -> None:
@@ -104,6 +105,39 @@ def layers(front: Front, samples: Sequence[Mapping[str, np.ndarray]]) -> list[La
         found.append(Layer(step.name, type(step).__name__, int(every.max()),
                            float((every > 0).mean())))
     return found
+
+
+def against_float(front: Front, samples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
+    """What quantisation, up to each operator, has changed of its result: RMS over deviation.
+
+    The reference executor's values of the quantised model against those of the float model, from
+    the network's inputs on. Only operators whose result the float model has, too.
+    """
+    if front.real is None:
+        return {}
+    made = {o for node in front.model.graph.node for o in node.output}
+    pairs = {o: o + _BACK if o + _BACK in made else o  # an output keeps its name
+             for node in front.real.graph.node for o in node.output
+             if o + _BACK in made or o in made}
+    names = {step.name: step.y.name.partition(_TO)[0] for step in front.network.steps
+             if not isinstance(step, Host)}
+    names = {step: name for step, name in names.items() if name in pairs}
+    wanted = list(dict.fromkeys(names.values()))
+    real = _values(front.real, wanted, samples)
+    quantised = _values(front.model, [pairs[name] for name in wanted], samples)
+    ratios = {name: ratio_of([sample[name] for sample in real],
+                             [sample[pairs[name]] for sample in quantised]) for name in wanted}
+    return {step: ratios[name] for step, name in names.items()}
+
+
+def _values(model: onnx.ModelProto, names, samples) -> list[dict[str, np.ndarray]]:
+    """Values of a model by name."""
+    more = onnx.ModelProto()
+    more.CopyFrom(model)
+    known = {o.name for o in model.graph.output}
+    more.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    run = session(more.SerializeToString())
+    return [dict(zip(names, run.run(names, dict(sample)))) if names else {} for sample in samples]
 
 
 def _narrow_values(model: onnx.ModelProto, samples) -> list[dict[str, np.ndarray]]:

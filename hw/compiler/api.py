@@ -165,12 +165,15 @@ class Model:
         """All figures, see :func:`hw.compiler.report.report`.
 
         ``samples`` (of the graph's inputs, by name): errors of the layers on these, against the
-        reference executor.
+        reference executor, and what quantisation has changed up to each.
         """
-        errors = {}
+        errors: dict[str, dict] = {}
         if samples:
-            errors = {each.name: {"worst_lsb": each.worst, "unequal": each.unequal} for each in
-                      importlib.import_module("sim.rungs").layers(self.front, samples)}
+            rungs = importlib.import_module("sim.rungs")
+            for each in rungs.layers(self.front, samples):
+                errors[each.name] = {"worst_lsb": each.worst, "unequal": each.unequal}
+            for name, ratio in rungs.against_float(self.front, samples).items():
+                errors[name]["float_ratio"] = ratio
         return report(self.name, self.program, self.timings(latency), latency=latency,
                       clock_mhz=clock_mhz, level=level or "cycles of the timing model",
                       accuracy=accuracy, errors=errors, notes=self.front.notes)

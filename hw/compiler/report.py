@@ -44,7 +44,8 @@ def report(name: str, program: Compiled, timings: Sequence[Timing], *, latency: 
         ``n``, and by way (``operators``, ``reference``, ``float``) ``accuracy`` and
         ``interval_95``.
     errors : mapping of operator to mapping, or ``None``
-        ``worst_lsb`` and ``unequal`` against the float or the reference model.
+        ``worst_lsb`` and ``unequal`` against the reference executor on the same input, and
+        ``float_ratio``: RMS difference from the float model over the deviation.
 
     A layer ends with its last product, or with its last instruction if it has none; its cycles are
     those since the end of the layer before it, so they add up to the total. What is loaded ahead
@@ -131,8 +132,8 @@ def _add_layers(layers, launch, insns, timing, start, program, peak, errors):
             "utilisation": macs / (peak * cycles) if cycles else 0.0,
             "read_bytes": moved[False], "write_bytes": moved[True],
             "macs_per_byte": macs / max(1, sum(moved.values())),
-            **({"worst_lsb": max(each["worst_lsb"] for each in found),
-                "unequal": max(each["unequal"] for each in found)} if found else {}),
+            **{key: max(each[key] for each in found if key in each)
+               for key in dict.fromkeys(key for each in found for key in each)},
         })
         before, first = end, mine.stop
 

@@ -79,7 +79,9 @@ def run(options) -> int:
         _write(Path(options.out), results)
     if options.report:
         if labels is not None:
-            accuracy["reference"] = _accuracy(_reference(model, inputs), labels)
+            accuracy["reference"] = _accuracy(_reference(model.front.model, inputs), labels)
+            if model.front.real is not None:
+                accuracy["float"] = _accuracy(_reference(model.front.real, inputs), labels)
         spread = np.linspace(0, count - 1, min(_LAYER_SAMPLES, count)).astype(int)
         with console.status("report"):
             made = model.report(
@@ -127,7 +129,7 @@ def _accuracy(results, labels) -> dict:
 
 def _reference(model, inputs):
     from sim.rungs import reference
-    return next(iter(reference(model.front.model, inputs).values()))
+    return next(iter(reference(model, inputs).values()))
 
 
 def _write(path: Path, results) -> None:

@@ -21,10 +21,11 @@ from hw.compiler.builder import (
     Softmax,
 )
 from hw.compiler.front import load
+from hw.compiler.operators import Host
 from hw.vta.config import PRESETS, VtaConfig
 from sim import vta_rtl
 from sim.golden.compiler.operators import run as golden
-from sim.rungs import layers
+from sim.rungs import against_float, layers
 from sim.vta_engine import Outcome
 
 MODELS = {
@@ -101,6 +102,16 @@ def test_operators_are_the_graph_within_one(name):
     key, = made.graph.inputs
     found = layers(made, [{key: x[None]} for x in samples(name)])
     assert found and max(layer.worst for layer in found) <= 1
+
+
+def test_what_quantisation_changes():
+    made = front("residual")
+    key, = made.graph.inputs
+    given = [{key: x[None]} for x in samples("residual")]
+    found = against_float(made, given)
+    core = [step.name for step in made.network.steps if not isinstance(step, Host)]
+    assert list(found) == core and all(0 < ratio < 0.1 for ratio in found.values())
+    assert against_float(load(made.model, checked=False), given) == {}
 
 
 class Running:
