@@ -207,6 +207,7 @@ class Model:
         return {"model": self.name, "config": self.config.to_dict(),
                 "fingerprint": self.config.fingerprint, "image": "program.bin",
                 "image_bytes": len(program.image), "constants_bytes": program.base,
+                "activation_bytes": program.peak, "activation_bound": program.bound,
                 "reference": "reference.onnx", "inputs": [value(name) for name in graph.inputs],
                 "outputs": [value(name) for name in graph.outputs], "steps": steps,
                 "notes": list(self.front.notes)}

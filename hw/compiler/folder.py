@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["MARK", "check_folder", "new_folder", "write_whole"]
+__all__ = ["MARKS", "check_folder", "new_folder", "write_whole"]
 
-MARK = "manifest.json"  # a folder with it was written here, and may be replaced
+MARKS = ("manifest.json", "report.json")  # a folder with one was written here: it may be replaced
 
 
 def check_folder(path: str | Path) -> Path:
@@ -17,9 +17,9 @@ def check_folder(path: str | Path) -> Path:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise ValueError(f"output must be a folder, not the file {str(path)!r}")
-    if path.is_dir() and any(path.iterdir()) and not (path / MARK).is_file():
-        raise ValueError(f"output must be a new or an empty folder, or one with a {MARK}, "
-                         f"not {str(path)!r}")
+    if path.is_dir() and any(path.iterdir()) and not any((path / m).is_file() for m in MARKS):
+        raise ValueError(f"output must be a new or an empty folder, or one with "
+                         f"{' or '.join(MARKS)}, not {str(path)!r}")
     above = next(each for each in path.absolute().parents if each.exists())
     if not os.access(above, os.W_OK):
         raise ValueError(f"output must be a folder that can be written, not {str(path)!r}")

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 
-from hw.compiler.memory import Block, plan
 from hw.compiler.operators import Host
 from hw.compiler.program import Compiled, Launch
 from hw.vta.assembler import from_binary
@@ -190,7 +189,5 @@ def _memory_map(program: Compiled) -> dict:
         tensors.append({"name": name, "address": place.base * size,
                         "size": int(np.prod(place.shape)) * size, "first": begin,
                         "last": last[name]})
-    best = plan(Block(t["name"], t["size"], t["first"], t["last"]) for t in tensors)
-    return {"layers": number, "tensors": tensors, "bound": best.bound,
-            "peak": max((t["address"] + t["size"] for t in tensors), default=0),
+    return {"layers": number, "tensors": tensors, "bound": program.bound, "peak": program.peak,
             "constants": program.base}

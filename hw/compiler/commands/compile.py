@@ -56,6 +56,7 @@ def run(options) -> int:
         "instructions": sum(step.insn_count for step in steps if not isinstance(step, Host)),
         "launches": sum(not isinstance(step, Host) for step in steps),
         "host_steps": sum(isinstance(step, Host) for step in steps),
+        "activation_bytes": model.program.peak, "activation_bound": model.program.bound,
         "proved": not options.unchecked}))
     sys.stdout.flush()
     return 0

@@ -30,7 +30,7 @@ def options(parser) -> None:
     parser.add_argument("--out", default="", metavar="FILE",
                         help="where outputs are written: .npy, or .npz if there are several")
     parser.add_argument("--report", default="", metavar="DIR",
-                        help="folder to be written: index.html, and the same as manifest.json")
+                        help="folder to be written: index.html, and the same as report.json")
     parser.add_argument("--labels", default="", metavar="FILE",
                         help=".npy with the class of each sample: accuracy, in the report, too")
     parser.add_argument("--latency", type=int, default=16,
@@ -89,7 +89,7 @@ def run(options) -> int:
                 level=f"run at level {options.level}, {count} samples",
                 samples=[{name: each[n] for name, each in inputs.items()} for n in spread])
             if options.level == "rtl":
-                made["measured_cycles"] = model.cycles
+                made["measured_cycles"] = _measured(model, made)
             _report(options.report, made)
         line |= {"report": options.report, "utilisation": round(made["utilisation"], 4),
                  "cycles": line.get("cycles", made["cycles"])}
@@ -132,6 +132,14 @@ def _reference(model, inputs):
     return next(iter(reference(model, inputs).values()))
 
 
+def _measured(model, made: dict) -> int:
+    """Cycles of the core, which no data changes, and which the timing model has to predict."""
+    (measured,) = {sum(cycles) for cycles in model.cycles}
+    if measured != made["cycles"]:
+        raise RuntimeError(f"the core took {measured} cycles, not {made['cycles']} as predicted")
+    return measured
+
+
 def _write(path: Path, results) -> None:
     content = io.BytesIO()
     if isinstance(results, np.ndarray):
@@ -145,4 +153,4 @@ def _report(folder: str, made: dict) -> None:
     from hw.compiler.page import page
     with new_folder(folder) as target:
         (target / "index.html").write_text(page(made), encoding="utf-8")
-        (target / "manifest.json").write_text(json.dumps(made) + "\n")
+        (target / "report.json").write_text(json.dumps(made) + "\n")

@@ -79,7 +79,7 @@ def test_run(files, capsys):
     np.testing.assert_array_equal(*outputs)
     assert made[0]["accuracy"] == made[1]["accuracy"]
     assert made[0]["cycles"] == made[1]["cycles"]  # predicted without and with the data
-    kept = json.loads((files / "report" / "manifest.json").read_text())
+    kept = json.loads((files / "report" / "report.json").read_text())
     assert kept["cycles"] == made[0]["cycles"] and kept["clock_mhz"] == 25
     assert kept["memory"]["latency"] == 40 and kept["accuracy"]["n"] == 3
     assert {"operators", "reference", "n"} == set(kept["accuracy"])
@@ -96,7 +96,7 @@ BAD = [
     (["--labels", "{x}/x.npy"], "error: labels must be 3 integers, one for each sample, not "),
     (["--latency", "0"], "error: latency must be 1 to 100000 cycles, not 0"),
     (["--clock", "0"], "error: clock must be above 0 MHz, not 0.0"),
-    (["--report", "{x}"], "error: output must be a new or an empty folder, or one with a "),
+    (["--report", "{x}"], "error: output must be a new or an empty folder, or one with "),
     (["--report", "{x}/x.npy"], "error: output must be a folder, not the file "),
     (["--level", "gates"], "python -m hw.compiler run: argument --level: invalid choice: 'gates'"),
 ]
