@@ -1,4 +1,5 @@
-"""The upper rungs of the ladder: a compiled model by its reference, and by its operators."""
+"""The upper rungs of the ladder: a compiled model by its reference, its integer graph, and its
+operators."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ import onnx
 
 from hw.compiler.compare import ratio_of, values_of
 from hw.compiler.evaluate import session
+from hw.compiler.export import integer_model
 from hw.compiler.front import Front
 from hw.compiler.operators import Host
 from sim.golden.compiler import operators as golden
 
-__all__ = ["reference", "operators", "Layer", "layers", "against_float", "wilson"]
+__all__ = ["reference", "graph", "operators", "Layer", "layers", "against_float", "wilson"]
 
 _Progress = Callable[[int], None]
 _TO, _BACK = "_QuantizeLinear_Output", "_DequantizeLinear_Output"  # onnxruntime's names
@@ -36,6 +38,12 @@ def reference(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray],
         made.append(run.run(None, dict(zip(inputs, map(np.asarray, sample)))))
         progress(1)
     return dict(zip(names, (np.stack(each) for each in zip(*made))))
+
+
+def graph(front: Front, inputs: Mapping[str, np.ndarray],
+          progress: _Progress = _silent) -> dict[str, np.ndarray]:
+    """Outputs of the integer graph by onnxruntime: the operators' bits, by another hand."""
+    return reference(integer_model(front.graph, front.network), inputs, progress)
 
 
 def operators(front: Front, inputs: Mapping[str, np.ndarray], batch: int = 50,
@@ -82,7 +90,7 @@ def layers(front: Front, samples: Sequence[Mapping[str, np.ndarray]]) -> list[La
 
     def of_model(index: int, name: str) -> np.ndarray | None:
         for each in (name, views.get(name, name)):
-            value = given[index].get(each.removesuffix(".signed"))
+            value = given[index].get(each.removesuffix("~signed"))
             if value is not None:
                 unsigned = value.dtype == np.uint8
                 return value.astype(np.int64) - 128 if unsigned else value

@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
         parser.parse_args(argv[:1])
         parser.error("a command is needed")
-    require("onnx", "onnx", "compile")
+    for package in ("onnx", "onnxruntime", "onnxsim", "onnxscript"):
+        require(package, package, "compile")
     options, run = COMMANDS[argv[0]].load()
     parser = Parser(prog=f"python -m hw.compiler {argv[0]}", description=run.__doc__)
     options(parser)

@@ -28,22 +28,22 @@ def qlinear_to_qdq(graph: Graph) -> Graph:
         reals = []
         for index, places in enumerate(operands):
             names = tuple(node.inputs[p] for p in places)
-            reals.append(f"{node.outputs[0]}.real{index}")
-            made.append(_linear("DequantizeLinear", f"{node.name}.input{index}", names, reals[-1],
+            reals.append(f"{node.outputs[0]}~real{index}")
+            made.append(_linear("DequantizeLinear", f"{node.name}~input{index}", names, reals[-1],
                                 graph, axis=0 if op == "Conv" else -1))
         if bias is not None and len(node.inputs) > bias and node.inputs[bias] in graph.constants:
             # Its scale is the product of the operands' scales, by definition.
             scale = np.multiply(*(np.float32(graph.constants[node.inputs[p]])
                                   for _, p, _ in operands))
-            name = f"{node.outputs[0]}.bias"
-            constants[f"{name}.scale"] = scale
-            made.append(_linear("DequantizeLinear", f"{node.name}.bias",
-                                (node.inputs[bias], f"{name}.scale"), name, graph, axis=0))
+            name = f"{node.outputs[0]}~bias"
+            constants[f"{name}~scale"] = scale
+            made.append(_linear("DequantizeLinear", f"{node.name}~bias",
+                                (node.inputs[bias], f"{name}~scale"), name, graph, axis=0))
             reals.append(name)
-        real = f"{node.outputs[0]}.real"
+        real = f"{node.outputs[0]}~real"
         made.append(Node(node.name, op, tuple(reals), (real,), node.attributes))
         names = (real, *(node.inputs[p] for p in result))
-        made.append(_linear("QuantizeLinear", f"{node.name}.result", names, node.outputs[0],
+        made.append(_linear("QuantizeLinear", f"{node.name}~result", names, node.outputs[0],
                             graph, axis=1))
     return graph.change(made, constants)
 
@@ -63,28 +63,28 @@ def signed(graph: Graph) -> Graph:
     made, constants = [], {}
 
     def shifted(zero: str) -> str:
-        name = f"{zero or 'zero'}.signed"
+        name = f"{zero or 'zero'}~signed"
         value = graph.constants[zero] if zero else np.uint8(0)
         constants[name] = (np.asarray(value, np.int64) - 128).astype(np.int8)
         return name
 
     def twin(node: Node, inputs) -> None:
-        results = tuple(f"{o}.signed" if graph.types[o].element == "uint8" else o
+        results = tuple(f"{o}~signed" if graph.types[o].element == "uint8" else o
                         for o in node.outputs)
         moved.update({o: r for o, r in zip(node.outputs, results) if o != r})
         attributes = {k: v for k, v in node.attributes.items() if k != "output_dtype"}
         made.append(replace(node, inputs=inputs, outputs=results, attributes=attributes))
 
     def recode(value: str, target: str, unsigned: bool) -> None:
-        one = f"{target}.one"
+        one = f"{target}~one"
         constants[one] = np.float32(1)
         zeros = np.int8(-128), np.uint8(0)
         for suffix, zero in zip(("from", "to"), zeros if unsigned else zeros[::-1]):
-            constants[f"{target}.{suffix}"] = np.asarray(zero)
-        made.append(Node(f"{target}:code.in", "DequantizeLinear", (value, one, f"{target}.from"),
-                         (f"{target}.code",)))
+            constants[f"{target}~{suffix}"] = np.asarray(zero)
+        made.append(Node(f"{target}:code.in", "DequantizeLinear", (value, one, f"{target}~from"),
+                         (f"{target}~code",)))
         made.append(Node(f"{target}:code", "QuantizeLinear",
-                         (f"{target}.code", one, f"{target}.to"), (target,)))
+                         (f"{target}~code", one, f"{target}~to"), (target,)))
 
     fixed = [n for n in graph.nodes if n.op == "DequantizeLinear"
              and (graph.types[n.inputs[0]].element != "uint8" or n.inputs[0] in graph.constants
@@ -93,8 +93,8 @@ def signed(graph: Graph) -> Graph:
         wanted = (*_SAME_FORMAT, "Concat", "DequantizeLinear")
         if graph.types[value].element == "uint8" and any(
                 value in n.inputs and n.op in wanted and n not in fixed for n in graph.nodes):
-            recode(value, f"{value}.signed", False)
-            moved[value] = f"{value}.signed"
+            recode(value, f"{value}~signed", False)
+            moved[value] = f"{value}~signed"
     back: dict[str, str] = {}
     for node in graph.nodes:
         kind = graph.types[node.outputs[0]] if node.outputs[0] else None
@@ -153,13 +153,13 @@ def quantise_biases(graph: Graph) -> Graph:
         if q.size == 0 or np.abs(q).max() >= 1 << 31 or attributes.get("alpha", 1.0) != 1:
             made.append(node)
             continue
-        name = f"{node.outputs[0]}.bias"
-        constants[f"{name}.integers"] = q.astype(np.int32)
-        constants[f"{name}.scale"] = scale.astype(np.float32)
+        name = f"{node.outputs[0]}~bias"
+        constants[f"{name}~integers"] = q.astype(np.int32)
+        constants[f"{name}~scale"] = scale.astype(np.float32)
         if "beta" in attributes:
             attributes["beta"] = 1.0
-        made.append(Node(f"{node.name}.bias", "DequantizeLinear",
-                         (f"{name}.integers", f"{name}.scale"), (name,), {"axis": 0}))
+        made.append(Node(f"{node.name}~bias", "DequantizeLinear",
+                         (f"{name}~integers", f"{name}~scale"), (name,), {"axis": 0}))
         inputs = tuple(name if i == place else v for i, v in enumerate(node.inputs))
         made.append(replace(node, inputs=inputs, attributes=attributes))
     return graph.change(made, constants)
@@ -177,10 +177,10 @@ def batch_norm_to_affine(graph: Graph) -> Graph:
         factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
         y, rank = node.outputs[0], graph.types[node.inputs[0]].rank
         shape = (1, -1) + (1,) * (rank - 2)
-        constants[f"{y}.factor"] = factor.astype(np.float32).reshape(shape)
-        constants[f"{y}.offset"] = (bias - mean * factor).astype(np.float32).reshape(shape)
-        made.append(Node(node.name, "Mul", (node.inputs[0], f"{y}.factor"), (f"{y}.product",)))
-        made.append(Node(f"{node.name}.offset", "Add", (f"{y}.product", f"{y}.offset"), (y,)))
+        constants[f"{y}~factor"] = factor.astype(np.float32).reshape(shape)
+        constants[f"{y}~offset"] = (bias - mean * factor).astype(np.float32).reshape(shape)
+        made.append(Node(node.name, "Mul", (node.inputs[0], f"{y}~factor"), (f"{y}~product",)))
+        made.append(Node(f"{node.name}~offset", "Add", (f"{y}~product", f"{y}~offset"), (y,)))
     return graph.change(made, constants)
 
 
@@ -195,9 +195,9 @@ def moves_before_dequantise(graph: Graph) -> Graph:
             if node.op == "DequantizeLinear" and _per_tensor(graph, node):
                 dequantise[node.outputs[0]] = node
             continue
-        moved = f"{node.outputs[0]}.moved"
+        moved = f"{node.outputs[0]}~moved"
         made.append(replace(node, inputs=(above.inputs[0], *node.inputs[1:]), outputs=(moved,)))
-        result = Node(f"{node.name}.real", "DequantizeLinear", (moved, *above.inputs[1:]),
+        result = Node(f"{node.name}~real", "DequantizeLinear", (moved, *above.inputs[1:]),
                       node.outputs)
         made.append(result)
         dequantise[node.outputs[0]] = result

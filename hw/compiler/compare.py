@@ -162,7 +162,9 @@ def _compare_accuracy(name, keeps, before, after, outputs) -> None:
 
 
 def ratio_of(old: Sequence[np.ndarray], new: Sequence[np.ndarray]) -> float:
-    """RMS of the difference over the deviation of ``old``."""
+    """RMS of the difference over the deviation of ``old``, or a hundredth of its largest element
+    where it hardly deviates."""
     old, new = (np.stack(each).astype(np.float64) for each in (old, new))
-    deviation, rms = float(old.std()), float(np.sqrt(np.mean((old - new) ** 2)))
+    deviation = max(float(old.std()), 0.01 * float(np.abs(old).max(initial=0)))
+    rms = float(np.sqrt(np.mean((old - new) ** 2)))
     return rms / deviation if deviation > 0 else 0.0 if rms == 0 else float("inf")

@@ -119,14 +119,14 @@ class _Match:
     def add(self, op: str, inputs, formats, result: str, form: Format, clamp=(-128, 127),
             **attributes) -> str:
         base = op.removeprefix("npu.")
-        name = self.node.name if result == self.y else f"{self.node.name}.{base}"
+        name = self.node.name if result == self.y else f"{self.node.name}~{base}"
         self.nodes.append(Node(name, op, tuple(inputs), (result,), {
             **attributes, "formats": tuple(formats), "format": form, "low": clamp[0],
             "high": clamp[1]}))
         return result
 
     def keep(self, suffix: str, value: np.ndarray) -> str:
-        name = f"{self.y}.{suffix}"
+        name = f"{self.y}~{suffix}"
         self.constants[name] = value
         return name
 
@@ -223,12 +223,12 @@ def _gemm(match: _Match) -> None:
     # Rows of a matrix are pixels: the columns become channels, and back.
     if rank != 3:
         raise Unable(f"its rows are in a tensor of rank {rank}", "rank 2 or 3")
-    names[0] = f"{match.y}.columns"
-    match.nodes.append(Node(f"{node.name}.columns", "Transpose", (x.value,), (names[0],),
+    names[0] = f"{match.y}~columns"
+    match.nodes.append(Node(f"{node.name}~columns", "Transpose", (x.value,), (names[0],),
                             {"perm": (0, 2, 1)}))
     match.constants[names[1]] = weights[:, :, None]
-    result = match.add("npu.Conv", names, forms, f"{match.y}.pixels", match.format, match.clamp())
-    match.nodes.append(Node(f"{node.name}.rows", "Transpose", (result,), (match.y,),
+    result = match.add("npu.Conv", names, forms, f"{match.y}~pixels", match.format, match.clamp())
+    match.nodes.append(Node(f"{node.name}~rows", "Transpose", (result,), (match.y,),
                             {"perm": (0, 2, 1)}))
 
 
@@ -318,7 +318,7 @@ def _max_pool(match: _Match) -> None:
     result, clamp = match.y, match.clamp()
     simple = x.format == match.format and clamp == (-128, 127)
     if not simple:
-        result = f"{match.y}.pool"
+        result = f"{match.y}~pool"
     match.add("npu.MaxPool", [x.value], [x.format], result, x.format, **_plain(node))
     if not simple:
         _rescale(match, _Operand(result, x.format), match.y, clamp)
@@ -345,7 +345,7 @@ def _concat(match: _Match) -> None:
         raise Unable(f"it joins along axis {node.attributes['axis']}", "axis 1, the channels")
     low, high = match.clamp()
     parts = [o.value if o.format == match.format and (low, high) == (-128, 127)
-             else _rescale(match, o, f"{match.y}.part{i}", (low, high))
+             else _rescale(match, o, f"{match.y}~part{i}", (low, high))
              for i, o in enumerate(operands)]
     match.add("npu.Concat", parts, [match.format] * len(parts), match.y, match.format, axis=1)
 
@@ -376,7 +376,7 @@ def _pad(match: _Match) -> None:
         raise Unable(f"its value {value:g} is none of its input's", "value 0")
     clamp = match.clamp()
     simple = x.format == match.format and clamp == (-128, 127)
-    result = match.y if simple else f"{match.y}.pad"
+    result = match.y if simple else f"{match.y}~pad"
     match.add("npu.Pad", [x.value], [x.format], result, x.format,
               pads=tuple(full[2:rank] + full[rank + 2:]), value=q)
     if not simple:

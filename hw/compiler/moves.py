@@ -76,9 +76,9 @@ def sink_transposes(graph: Graph) -> Graph:
                 transposes[node.outputs[0]] = node
             made.append(node)
             continue
-        inner = f"{node.outputs[0]}.before"
+        inner = f"{node.outputs[0]}~before"
         made.append(replace(node, inputs=tuple(a.inputs[0] for a in above), outputs=(inner,)))
-        moved = Node(f"{node.name}.order", "Transpose", (inner,), node.outputs,
+        moved = Node(f"{node.name}~order", "Transpose", (inner,), node.outputs,
                      {"perm": tuple(above[0].attributes["perm"])})
         made.append(moved)
         transposes[node.outputs[0]] = moved
@@ -124,8 +124,8 @@ def join_moves(graph: Graph) -> Graph:
         elif graph.types[chain[0].inputs[0]].shape == kind.shape and y not in graph.outputs:
             names[y] = source
         else:
-            constants[f"{y}.shape"] = np.array(kind.shape, np.int64)
-            made.append(Node(node.name, "Reshape", (source, f"{y}.shape"), (y,)))
+            constants[f"{y}~shape"] = np.array(kind.shape, np.int64)
+            made.append(Node(node.name, "Reshape", (source, f"{y}~shape"), (y,)))
     return graph.change(made, constants)
 
 
@@ -158,14 +158,14 @@ def moves_into_weights(graph: Graph) -> Graph:
             weights = moved
         spatial = shape[2:] if len(shape) > 2 else (1,)
         if len(shape) == 2:  # a vector as one pixel
-            constants[f"{y}.pixel"] = np.array((*shape, 1), np.int64)
-            made.append(Node(f"{node.name}.pixel", "Reshape", (source, f"{y}.pixel"),
-                             (f"{y}.x",)))
-            source = f"{y}.x"
-        constants[f"{y}.kernel"] = weights.reshape(len(weights), shape[1], *spatial)
-        constants[f"{y}.shape"] = np.array(kind.shape, np.int64)
+            constants[f"{y}~pixel"] = np.array((*shape, 1), np.int64)
+            made.append(Node(f"{node.name}~pixel", "Reshape", (source, f"{y}~pixel"),
+                             (f"{y}~x",)))
+            source = f"{y}~x"
+        constants[f"{y}~kernel"] = weights.reshape(len(weights), shape[1], *spatial)
+        constants[f"{y}~shape"] = np.array(kind.shape, np.int64)
         attributes = {k: v for k, v in node.attributes.items() if k != "transB"}
-        made.append(Node(node.name, "npu.Conv", (source, f"{y}.kernel", *node.inputs[2:]),
-                         (f"{y}.pixels",), attributes))
-        made.append(Node(f"{node.name}.vector", "Reshape", (f"{y}.pixels", f"{y}.shape"), (y,)))
+        made.append(Node(node.name, "npu.Conv", (source, f"{y}~kernel", *node.inputs[2:]),
+                         (f"{y}~pixels",), attributes))
+        made.append(Node(f"{node.name}~vector", "Reshape", (f"{y}~pixels", f"{y}~shape"), (y,)))
     return graph.change(made, constants)

@@ -127,11 +127,11 @@ def to_onnx(graph: Graph, values: tuple[str, ...] = ()) -> onnx.ModelProto:
 
     outputs = list(dict.fromkeys((*graph.outputs, *values)))
     passed = [o for o in outputs if o in graph.inputs or o in constants]
-    made = [helper.make_node("Identity", [o], [f"{o}.out"]) for o in passed]
+    made = [helper.make_node("Identity", [o], [f"{o}~out"]) for o in passed]
     proto = helper.make_graph(
         [node_to_onnx(n) for n in nodes] + made, graph.name,
         [info(i) for i in graph.inputs],
-        [helper.make_tensor_value_info(f"{o}.out", ELEMENTS[graph.types[o].element],
+        [helper.make_tensor_value_info(f"{o}~out", ELEMENTS[graph.types[o].element],
                                        graph.types[o].shape) if o in passed else info(o)
          for o in outputs],
         [numpy_helper.from_array(v, k) for k, v in constants.items()])

@@ -35,20 +35,20 @@ def _expand(node: Node, made: list[Node], constants: dict[str, np.ndarray]) -> N
     plain = {k: v for k, v in node.attributes.items() if k not in _OWN}
     low, high = node.attributes["low"], node.attributes["high"]
     clamped = (low, high) != (-128, 127)
-    raw = f"{y}.raw" if clamped else y
+    raw = f"{y}~raw" if clamped else y
 
     def constant(suffix: str, value, dtype) -> str:
-        name = f"{y}.{suffix}"
+        name = f"{y}~{suffix}"
         constants[name] = np.asarray(value, dtype)
         return name
 
     def linear(op: str, value: str, result: str, form: Format, suffix: str, zero_type) -> None:
         scalar = form.axis is None
-        scale = constant(f"{suffix}.scale", form.scale[0] if scalar else form.scale, np.float32)
-        zero = constant(f"{suffix}.zero", form.zero_point[0] if scalar else form.zero_point,
+        scale = constant(f"{suffix}~scale", form.scale[0] if scalar else form.scale, np.float32)
+        zero = constant(f"{suffix}~zero", form.zero_point[0] if scalar else form.zero_point,
                         zero_type)
         axis = {} if scalar else {"axis": form.axis}
-        made.append(Node(f"{node.name}.{suffix}", op, (value, scale, zero), (result,), axis))
+        made.append(Node(f"{node.name}~{suffix}", op, (value, scale, zero), (result,), axis))
 
     if base in _INTEGER:
         inputs = node.inputs
@@ -60,10 +60,10 @@ def _expand(node: Node, made: list[Node], constants: dict[str, np.ndarray]) -> N
     else:
         reals = []
         for index, (value, form) in enumerate(zip(node.inputs, node.attributes["formats"])):
-            reals.append(f"{y}.real{index}")
+            reals.append(f"{y}~real{index}")
             kind = np.int32 if base in ("Conv", "Gemm") and index == 2 else np.int8
             linear("DequantizeLinear", value, reals[-1], form, f"input{index}", kind)
-        real = f"{y}.real"
+        real = f"{y}~real"
         if base == "Scale":
             real = _affine(node, reals[0], made, constant)
         else:
@@ -71,7 +71,7 @@ def _expand(node: Node, made: list[Node], constants: dict[str, np.ndarray]) -> N
         linear("QuantizeLinear", real, raw, node.attributes["format"], "result", np.int8)
     if clamped:
         bounds = constant("low", low, np.int8), constant("high", high, np.int8)
-        made.append(Node(f"{node.name}.clamp", "Clip", (raw, *bounds), (y,)))
+        made.append(Node(f"{node.name}~clamp", "Clip", (raw, *bounds), (y,)))
 
 
 def _affine(node: Node, real: str, made: list[Node], constant) -> str:
@@ -79,8 +79,8 @@ def _affine(node: Node, real: str, made: list[Node], constant) -> str:
     for op, name, neutral in (("Mul", "factor", 1), ("Add", "offset", 0)):
         value = node.attributes.get(name)
         if value is not None and (np.asarray(value) != neutral).any():
-            result = f"{node.outputs[0]}.{name}ed"
-            made.append(Node(f"{node.name}.{name}", op, (real, constant(name, value, np.float32)),
+            result = f"{node.outputs[0]}~{name}ed"
+            made.append(Node(f"{node.name}~{name}", op, (real, constant(name, value, np.float32)),
                              (result,)))
             real = result
     return real

@@ -58,7 +58,7 @@ def test_quantisers_become_operators():
     assert made.nodes[0].attributes["low"] == -4  # the zero point, of the Relu
     made = drive(from_onnx(small_cnn()), checked=False)
     assert ops(made) == ["npu.Conv", "npu.Conv", "Reshape"]
-    assert made.constants["out.kernel"].shape == (5, 3, 5, 4)
+    assert made.constants["out~kernel"].shape == (5, 3, 5, 4)
 
 
 def test_uint8_becomes_int8_with_the_host_at_the_borders():
@@ -145,7 +145,7 @@ def wrong_clamp(graph: Graph) -> Graph:
 
 def wrong_weights(graph: Graph) -> Graph:
     """Wrong on purpose: one weight of hundreds has the wrong sign."""
-    name = "out.weights"
+    name = "out~weights"
     weights = graph.constants[name].copy()
     weights[2, 7] = 127 if weights[2, 7] < 0 else -128
     return graph.change(graph.nodes, {name: weights})

@@ -44,6 +44,8 @@ def test_quantised(name):
     for layer in rungs.layers(front, [{key: each} for each in x[:3]]):
         assert layer.worst <= 1, layer
     (ours,) = rungs.operators(front, {key: x}).values()
+    (graph,) = rungs.graph(front, {key: x[:5]}).values()
+    np.testing.assert_array_equal(graph, ours[:5])
     (reference,) = rungs.reference(front.model, {key: x}).values()
     np.testing.assert_array_equal(reference[:, 0], theirs)  # cleaned, and still the file's bits
     if name != "ad":  # an autoencoder has no labels
