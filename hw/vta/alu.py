@@ -125,7 +125,8 @@ class AluEngine(wiring.Component):
             "dst": config.log_acc_depth,
         }), name=f"s{n}") for n in range(_LONG_STAGES + 1)]
         s0, s4, s8 = stages[0], stages[_SHORT_STAGES], stages[_LONG_STAGES]
-        coming_bias = (coming.src + 1)[:config.log_acc_depth]
+        coming_bias = Signal.like(self.bias)
+        m.d.comb += coming_bias.eq(coming.src + 1)
         same = {}  # n: stage n has this index for its destination, whether it is valid or not
         for name, index in (("dst", coming.dst), ("src", coming.src), ("bias", coming_bias)):
             same[name] = Signal(_LONG_STAGES + 1, name=f"s0_same_{name}")

@@ -213,7 +213,7 @@ class VtaCore(wiring.Component):
 
         with m.If(registers.reset):
             m.d.sync += resetting.eq(1)
-        m.d.comb += clear.eq(resetting & drained)
+        m.d.sync += clear.eq(resetting & drained & ~clear)  # a register: it goes everywhere
         with m.If(clear):
             m.d.sync += [
                 resetting.eq(0), running.eq(0), ended.eq(0), fault.eq(Fault.DONE),

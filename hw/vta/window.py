@@ -120,13 +120,17 @@ class Window(wiring.Component):
         # Ranges are compared in the cycle after they were given.
         give, given, new = Signal(), Signal.like(self.given), Signal.like(self.ranges)
         m.d.sync += [give.eq(self.give), given.eq(self.given), new.eq(self.ranges)]
-        others = Cat((entry.engine != self.entry.engine) for entry in entries)
-        meets = Cat(_meet(new, other) for other in ranges)
-        at_once = self.entry.engine == Engine.NONE
+        others, meets, at_once = Signal(size), Signal(size), Signal()
+        m.d.comb += [
+            others.eq(Cat((entry.engine != self.entry.engine) for entry in entries)),
+            meets.eq(Cat(_meet(new, other) for other in ranges)),
+            at_once.eq(self.entry.engine == Engine.NONE),
+        ]
         pending = []
         for n in range(size):
             # Who waits for whom; a completion ends it.
-            enters, gives = self.enter & (self.tail == n), give & (given == n)
+            enters, gives = Signal(name=f"enters_{n}"), Signal(name=f"gives_{n}")
+            m.d.comb += [enters.eq(self.enter & (self.tail == n)), gives.eq(give & (given == n))]
             with m.If(enters):
                 m.d.sync += [ranges[n].eq(0), entries[n].eq(self.entry)]
                 with m.If(~at_once):
