@@ -18,7 +18,6 @@ import numpy as np
 import onnx
 
 from hw.compiler import front as front_end
-from hw.compiler.evaluate import Evaluator
 from hw.compiler.folder import new_folder
 from hw.compiler.front import Front
 from hw.compiler.graph import Graph
@@ -31,10 +30,10 @@ from hw.vta.config import VtaConfig
 
 __all__ = ["LEVELS", "Model", "compile"]
 
-#: The rungs of the ladder. From ``operator`` on the same input gives the same bits; an operator
-#: is within 1 LSB of the graph's on the same input.
+#: The rungs of the ladder: the same input gives the same bits. An operator is within 1 LSB of the
+#: quantised model's on the same input.
 LEVELS = {
-    "graph":    "the integer graph, by onnxruntime without optimisations",
+    "graph":    "ONNX's own integer operators, by onnxruntime",
     "operator": "the operators' golden model",
     "iss":      "the instruction-set simulator",
     "rtl":      "the core, as a native model of its Verilog",
@@ -121,21 +120,13 @@ class Model:
         if level not in LEVELS:
             raise ValueError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
         inputs = self.inputs(x)
-        if level == "graph":
-            results = self._graph(inputs, progress)
-        elif level == "operator":
-            results = importlib.import_module("sim.rungs").operators(self.front, inputs,
-                                                                     progress=progress)
+        if level in ("graph", "operator"):
+            rung = {"graph": "graph", "operator": "operators"}[level]
+            compute = getattr(importlib.import_module("sim.rungs"), rung)
+            results = compute(self.front, inputs, progress=progress)
         else:
             results = self._core(inputs, level, conditions, engine, progress)
         return next(iter(results.values())) if len(results) == 1 else results
-
-    def _graph(self, inputs, progress):
-        evaluate, made = Evaluator(self.front.graph), []
-        for sample in zip(*inputs.values()):
-            made.append(evaluate(dict(zip(inputs, sample))))
-            progress(1)
-        return {name: np.stack([each[name] for each in made]) for name in self.front.graph.outputs}
 
     def _core(self, inputs, level, conditions, engine, progress):
         engine = engine or importlib.import_module("sim.vta_engine").engine(level, self.config)
