@@ -104,9 +104,13 @@ class Link:
         answers = self.run(_split_read(Command.READ, address, count))
         return np.array([word for answer in answers for word in answer.payload], np.uint32)
 
+    def write_registers(self, address: int, values: Sequence[int]) -> None:
+        """Write registers from ``address`` on."""
+        self.run(_split(Command.WRITE_REGISTERS, address, _words(values)))
+
     def write_register(self, address: int, value: int) -> None:
         """Write a register."""
-        self.run(_split(Command.WRITE_REGISTERS, address, _words([value])))
+        self.write_registers(address, [value])
 
     def read_registers(self, address: int, count: int = 1) -> list[int]:
         """``count`` registers from ``address`` on."""

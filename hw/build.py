@@ -1,3 +1,5 @@
+# amaranth: UnusedElaboratable=no
+# What is made for a build that is then refused stays unused.
 """Generate a design: ``python -m hw.build systolic --rows 8 --cols 8 -o build``.
 
 Writes NAME.sv, and NAME.json with the ports, the configuration and its hash, latencies, the cycle
@@ -7,6 +9,7 @@ formula and the tools' versions. The same configuration gives the same bytes on 
 import argparse
 import dataclasses
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -30,8 +33,10 @@ from hw.synth import TARGETS, synthesise
 from hw.systolic import timing
 from hw.systolic.array import systolic_array
 from hw.systolic.config import ArrayConfig
-from hw.tools import ToolError
+from hw.tools import ToolError, require
 from hw.verilog import to_verilog
+from hw.vta.config import preset
+from hw.vta.core import VtaCore
 
 __all__ = ["DESIGNS", "Design", "build", "manifest"]
 
@@ -45,6 +50,16 @@ class FloatConfig:
 
     def __post_init__(self):
         format_named(self.operand), format_named(self.sum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetConfig:
+    """A VTA core by the name of its configuration."""
+
+    preset: str = option("default", "default, batch2, block8, block4, block32 or small")
+
+    def __post_init__(self):
+        preset(self.preset)
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,10 @@ DESIGNS = {
     "multiply": Design("floating-point multiplier", FloatConfig,
                        lambda c: FloatMultiply(format_named(c.operand), format_named(c.sum)),
                        _latency),
+    "vta":      Design("tensor core with the instruction set of VTA", PresetConfig,
+                       lambda c: VtaCore(preset(c.preset)),
+                       lambda core: {"vta": core.config.to_dict(),
+                                     "fingerprint": core.config.fingerprint}),
     "lutnet":   Design("network of look-up tables", LutnetConfig, lutnet, lutnet_facts),
     "fma":      Design("fused multiply-add", FloatConfig,
                        lambda c: FusedMultiplyAdd(format_named(c.operand), format_named(c.sum)),
@@ -170,6 +189,29 @@ def _figures(console: Console, name: str, text: str, options: argparse.Namespace
     return figures
 
 
+def _boards():
+    """The room of the boards, which only this command knows, and only when it runs."""
+    require("amaranth_boards", "amaranth-boards", "boards")
+    return importlib.import_module("boards.build")
+
+
+def _board(name: str, config: Any, options: argparse.Namespace, console: Console) -> int:
+    """The bitstream of a design for a board, and its report as one JSON line."""
+    boards = _boards()
+    board = boards.board_named(options.board)
+    if not 0 <= options.clock <= 1000:
+        raise ValueError(f"clock must be up to 1000 MHz, not {options.clock:g}")
+    folder = output_folder(Path(options.output) / options.board)
+    report = boards.build_board(name, DESIGNS[name].make(config), dataclasses.asdict(config),
+                                options.board, folder, clock_mhz=options.clock, seed=options.seed,
+                                console=console)
+    if options.program:
+        boards.program(options.board, folder / f"{name}{board.suffix}")
+    print(json.dumps({key: value for key, value in report.items()
+                      if key not in ("critical_path", "utilization")} | {"folder": str(folder)}))
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m hw.build", description=__doc__, add_help=False)
     parser.add_argument("design", nargs="?", choices=DESIGNS, metavar="DESIGN",
@@ -184,11 +226,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pnr", action="store_true",
                         help="with the clock on ECP5 (nextpnr); implies --report")
     parser.add_argument("--seeds", type=int, default=5, help="of nextpnr (default: 5)")
+    parser.add_argument("--board", metavar="BOARD",
+                        help="build a bitstream for a board, with its report.json")
+    parser.add_argument("--clock", type=float, default=0, metavar="MHZ",
+                        help="clock of the engine on the board (default: the board's)")
+    parser.add_argument("--seed", type=int, default=1, help="of the bitstream (default: 1)")
+    parser.add_argument("--program", action="store_true", help="load the bitstream into the board")
+    parser.add_argument("--list-boards", action="store_true", help="show the boards")
     options, rest = parser.parse_known_args(argv)
     console = Console(stderr=True)
     if options.list:
         for name, design in DESIGNS.items():
             print(f"{name:10}  {design.title}")
+        return 0
+    if options.list_boards:
+        _boards().list_boards(Console())
         return 0
     if options.design is None:
         if options.help:
@@ -204,7 +256,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.seeds not in range(1, 101):
         raise ValueError(f"seeds must be 1 to 100, not {options.seeds}")
 
+    if options.program and not options.board:
+        raise ValueError("program needs a board: --board NAME")
     config = from_options(design.config, options)
+    if options.board:
+        return _board(name, config, options, console)
     folder = output_folder(options.output)
     with console.status(f"generating {name}"):
         paths = build(name, config, folder)

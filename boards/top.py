@@ -1,0 +1,65 @@
+"""A shell on the pins of a board."""
+
+from amaranth import *
+from amaranth.build import Subsignal
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+
+from boards.pll import ecp5_pll, instance
+from boards.shell import Shell
+from boards.table import Board
+
+__all__ = ["BoardTop"]
+
+
+class BoardTop(Elaboratable):
+    """Clock, reset, serial line, and SDRAM where the shell uses it.
+
+    The engine runs on the oscillator, or on a PLL where the shell's clock is another; then it is in
+    reset until the PLL has locked.
+    """
+
+    def __init__(self, board: Board, shell: Shell):
+        self.board, self.shell = board, shell
+
+    def elaborate(self, platform):
+        slow_hz, clock_hz = platform.default_clk_frequency, self.shell.config.clock_hz
+        if clock_hz != slow_hz and self.board.family != "ecp5":
+            raise ValueError(f"clock must be the oscillator's on this board, "
+                             f"{slow_hz / 1e6:g} MHz, not {clock_hz / 1e6:g}")
+        pll = None if clock_hz == slow_hz else ecp5_pll(slow_hz, clock_hz)
+
+        m = Module()
+        m.submodules.shell = shell = self.shell
+        if pll is not None:
+            m.submodules.oscillator = slow = io.Buffer(
+                "i", platform.request(platform.default_clk, 0, dir="-"))
+            m.domains.sync = ClockDomain()
+            clock, locked = Signal(name="clk_pll"), Signal()
+            m.submodules.pll = instance(pll, slow.i, clock, locked)
+            m.d.comb += ClockSignal().eq(clock)
+            platform.add_clock_constraint(clock, clock_hz)
+            m.submodules.reset = ResetSynchronizer(~locked)
+        uart = _ports(platform, "uart")
+        for name, signal in (("rx", shell.rx), ("tx", shell.tx)):
+            way = "i" if name == "rx" else "o"
+            m.submodules[name] = buffer = io.Buffer(way, getattr(uart, name))
+            m.d.comb += signal.eq(buffer.i) if way == "i" else buffer.o.eq(signal)
+        if shell.config.sdram:
+            pins, ram = shell.sdram, _ports(platform, "sdram")
+            for name, value in (
+                ("clk", ~ClockSignal()), ("clk_en", pins.cke), ("cs", ~pins.cs_n),
+                ("ras", ~pins.ras_n), ("cas", ~pins.cas_n), ("we", ~pins.we_n), ("ba", pins.ba),
+                ("a", pins.a), ("dqm", pins.dqm),
+            ):
+                m.submodules[f"sdram_{name}"] = buffer = io.Buffer("o", getattr(ram, name))
+                m.d.comb += buffer.o.eq(value)
+            m.submodules.sdram_dq = dq = io.Buffer("io", ram.dq)
+            m.d.comb += [dq.o.eq(pins.dq_o), dq.oe.eq(pins.dq_oe), pins.dq_i.eq(dq.i)]
+        return m
+
+
+def _ports(platform, name):
+    """The bare ports of a resource; those that get no buffer are not there."""
+    parts = [part.name for part in platform.lookup(name, 0).ios if isinstance(part, Subsignal)]
+    return platform.request(name, 0, dir=dict.fromkeys(parts, "-"))

@@ -1,0 +1,170 @@
+# amaranth: UnusedElaboratable=no
+"""Every board: what is generated for it, and the pins, without any FPGA tool."""
+
+import re
+
+import pytest
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from boards.build import engine_of, prepare
+from boards.pll import ecp5_pll
+from boards.shell import Shell, ShellConfig
+from boards.table import BOARDS, DEVICE, FAMILIES, board_named
+from hw.build import main
+from hw.bus.axi import Axi4
+from hw.bus.csr import AxiLite, AxiLiteSlave
+from hw.verilog import Shared
+
+
+class Adder(wiring.Component):
+    """A small engine without memory."""
+
+    i: In(stream.Signature(40))
+    o: Out(stream.Signature(41))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.o.payload.eq(self.i.payload + 1), self.o.valid.eq(self.i.valid),
+                     self.i.ready.eq(self.o.ready)]
+        return m
+
+
+class Reader(wiring.Component):
+    """A small engine with memory."""
+
+    s_axi: In(AxiLite(address_width=12))
+    m_axi: Out(Axi4(address_width=32, data_width=64))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bus = bus = AxiLiteSlave(address_width=12)
+        wiring.connect(m, wiring.flipped(self.s_axi), bus.axi)
+        with m.If(bus.write_en):
+            m.d.sync += [self.m_axi.arvalid.eq(1), self.m_axi.araddr.eq(bus.write_data)]
+        with m.If(self.m_axi.rvalid):
+            m.d.sync += bus.read_data.eq(self.m_axi.rdata)
+        m.d.comb += self.m_axi.rready.eq(1)
+        return m
+
+
+def files(name, *, memory=False, clock_hz=None):
+    board = BOARDS[name]
+    engine = Reader() if memory else engine_of(Adder(), {})[0]
+    config = ShellConfig(clock_hz=clock_hz or board.clock_hz, sdram=board.sdram if memory else "",
+                         memory=(board.memory or 1024) if memory and not board.sdram else 0)
+    return prepare(board, Shell(Shared("engine", engine), config))
+
+
+# Clock, serial input and output: from the boards' schematics.
+PINS = {
+    "ulx3s_85f":           ("G2", "M1", "L4"),
+    "orangecrab_r0_2_85f": ("A9", "N17", "M18"),
+    "ecpix5_85f":          ("K23", "R26", "R24"),
+    "icebreaker":          ("35", "6", "9"),
+    "ice40_hx8k_b_evn":    ("J3", "B10", "B12"),
+    "tang_nano_9k":        ("52", "18", "17"),
+    "arty_a7_35":          ("E3", "A9", "D10"),
+    "arty_z7_20":          ("H16", "Y18", "Y19"),
+}
+LINE = {
+    "lpf": r'LOCATE COMP "{}" SITE "{}";',
+    "pcf": r"set_io {} {}\b",
+    "cst": r'IO_LOC "{}" {};',
+    "xdc": r'set_property LOC {} \[get_ports "{}"\]',
+}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("memory", [False, True])
+def test_pins(name, memory):
+    made, family = files(name, memory=memory), FAMILIES[BOARDS[name].family]
+    text = made[f"top.{family.constraints}"]
+    for port, pin in zip((r"clk\w*_0__io", "uart_0__rx__io", "uart_0__tx__io"), PINS[name]):
+        words = (pin, port) if family.constraints == "xdc" else (port, pin)
+        assert re.search(LINE[family.constraints].format(*words), text), (port, pin, text)
+    assert ("sdram" in text) == (memory and bool(BOARDS[name].sdram))
+    if family.route:
+        assert "top.il" in made
+    else:
+        assert {"top.v", "top.tcl", "build_top.sh"} <= set(made)
+        assert "create_clock" in text
+    assert any(file.startswith("engine") for file in made)
+
+
+def test_all_boards_have_pins():
+    assert set(PINS) == set(BOARDS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_tools_know_the_device(name):
+    board = BOARDS[name]
+    words, family = DEVICE[board.family](board.make()), FAMILIES[board.family]
+    assert all("{" not in word.format_map(words) for word in family.route + family.pack)
+
+
+def test_sdram_pins():
+    text = files("ulx3s_85f", memory=True)["top.lpf"]
+    assert len(re.findall(r'LOCATE COMP "sdram_0__dq__io\[\d+\]"', text)) == 16
+    assert len(re.findall(r'LOCATE COMP "sdram_0__a__io\[\d+\]"', text)) == 13
+    assert 'LOCATE COMP "sdram_0__clk__io" SITE "F19";' in text
+
+
+def test_pll():
+    made = files("ulx3s_85f", clock_hz=80e6)
+    assert 'FREQUENCY NET "clk_pll" 80000000.0 HZ;' in made["top.lpf"]
+    assert "EHXPLLL" in made["top.il"]
+    assert "EHXPLLL" not in files("ulx3s_85f", clock_hz=25e6)["top.il"]
+
+
+@pytest.mark.parametrize("in_mhz, out_mhz", [(25, 50), (25, 80), (25, 62.5), (48, 80), (100, 50),
+                                             (12, 100)])
+def test_pll_setting(in_mhz, out_mhz):
+    pll = ecp5_pll(in_mhz * 1e6, out_mhz * 1e6)
+    assert pll.frequency(in_mhz * 1e6) == pytest.approx(out_mhz * 1e6, rel=0.002)
+    assert 400e6 <= pll.frequency(in_mhz * 1e6) * pll.output <= 800e6
+
+
+def test_no_pll_setting():
+    with pytest.raises(ValueError, match="^clock must be one that the PLL makes of 25 MHz, "
+                                         "not 1000$"):
+        ecp5_pll(25e6, 1e9)
+
+
+def test_a_board_without_pll_keeps_its_clock():
+    with pytest.raises(ValueError, match="^clock must be the oscillator's on this board, 12 MHz, "
+                                         "not 24$"):
+        files("icebreaker", clock_hz=24e6)
+
+
+@pytest.mark.parametrize("argv, said", [
+    (["lutnet", "--board", "pynq"], "board must be one of ulx3s_85f, .*, not 'pynq'"),
+    (["lutnet", "--program"], "program needs a board: --board NAME"),
+    (["lutnet", "--board", "icebreaker", "--clock", "-1"], "clock must be up to 1000 MHz, not -1"),
+    (["vta", "--preset", "huge"], "preset must be one of default, .*, not 'huge'"),
+])
+def test_wrong_options(argv, said, tmp_path):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        main([*argv, "-o", str(tmp_path)])
+    assert not any(tmp_path.rglob("*.*"))
+
+
+@pytest.mark.parametrize("values, said", [
+    ({"memory": 100}, "memory must be a multiple of 64 bytes, not 100"),
+    ({"sdram": "ddr"}, "sdram must be one of as4c16m16, not 'ddr'"),
+    ({"baud": 20_000_000}, "baud must be at most a quarter of the clock, 50 MHz.*"),
+])
+def test_wrong_shell(values, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        ShellConfig(**{"clock_hz": 50e6} | values)
+
+
+def test_list(capsys):
+    assert main(["--list-boards"]) == 0
+    said = capsys.readouterr().out
+    assert all(name.split("_")[0] in said for name in BOARDS)
+
+
+def test_board_named():
+    assert board_named("icebreaker") is BOARDS["icebreaker"]

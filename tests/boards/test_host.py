@@ -1,0 +1,119 @@
+# amaranth: UnusedElaboratable=no
+"""The driver on simulated boards: the whole shell at bit level, behind a socket and in process."""
+
+import numpy as np
+import pytest
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from boards.host import StreamHost, VtaHost, connect, main
+from boards.link import Link, LinkError
+from boards.simulated import SimulatedBoard, served
+from boards.streams import StreamEngine
+from hw.vta.config import preset
+from hw.vta.core import VtaCore
+from hw.vta.isa import Fault
+from sim.vta_engine import Conditions, engine
+from sim.vta_fuzz import fuzz_program
+
+CONFIG = preset("block4")
+
+
+class Adder(wiring.Component):
+    """Adds two streams; each beat has more than one word."""
+
+    i_a: In(stream.Signature(40))
+    i_b: In(stream.Signature(33))
+    o:   Out(stream.Signature(41))
+
+    def elaborate(self, platform):
+        m = Module()
+        both = self.i_a.valid & self.i_b.valid
+        m.d.comb += [self.o.payload.eq(self.i_a.payload + self.i_b.payload),
+                     self.o.valid.eq(both), self.i_a.ready.eq(both & self.o.ready),
+                     self.i_b.ready.eq(both & self.o.ready)]
+        return m
+
+
+def test_streams_behind_a_socket():
+    with served(SimulatedBoard(Adder(), {"adder": 1})) as url, connect(url) as host:
+        assert isinstance(host, StreamHost)
+        assert host.shell["memory_bytes"] == 0
+        rng = np.random.default_rng(0)
+        for a, b in zip(rng.integers(0, 2**40, 4).tolist(), rng.integers(0, 2**33, 4).tolist()):
+            host.send(1, b, 33)
+            host.send(0, a, 40)
+            assert host.receive(2, 41) == a + b
+        with pytest.raises(ValueError, match="^data must end within the board's 0 bytes"):
+            host.write(0, np.zeros(4, np.uint8))
+        with pytest.raises(LinkError, match="bus error"):
+            host.link.read(0, 1)
+
+
+@pytest.fixture(scope="module")
+def board():
+    return SimulatedBoard(VtaCore(CONFIG), memory=1 << 17)
+
+
+@pytest.mark.slow  # a minute to compile
+def test_programs_one_after_the_other(board):
+    host = VtaHost(Link(board))
+    assert host.config.to_dict() == CONFIG.to_dict()
+    assert host.shell["memory_bytes"] == 1 << 17
+    for seed in (1, 2):
+        program = fuzz_program(CONFIG, seed, length=12)
+        assert program.image.size <= 1 << 17
+        host.reset()
+        host.write(0, program.image)
+        expected = engine("iss", CONFIG).run(program.image, program.insn_addr, program.insn_count,
+                                             Conditions())
+        assert host.execute(program.insn_addr, program.insn_count) == expected.status == Fault.DONE
+        np.testing.assert_array_equal(host.read(0, program.image.size), expected.image)
+        assert host.counters()["cycles"] > 0
+
+
+@pytest.mark.slow
+def test_a_program_for_another_core_is_refused(board):
+    host = VtaHost(Link(board))
+    host.check(CONFIG.fingerprint)
+    with pytest.raises(ValueError, match="^the program must be made for this core .*, not for "):
+        host.check(preset("default").fingerprint)
+
+
+@pytest.mark.slow
+def test_command(board, tmp_path, capsys):
+    program = fuzz_program(CONFIG, 3, length=6)
+    program.image.tofile(tmp_path / "image")
+    with served(board) as url:
+        assert main([url, "info"]) == 0
+        assert main([url, "run", str(tmp_path / "image"), "--insn-addr", str(program.insn_addr),
+                     "--insn-count", str(program.insn_count), "--output",
+                     str(tmp_path / "after")]) == 0
+    assert '"engine": "vta"' in capsys.readouterr().out
+    expected = engine("iss", CONFIG).run(program.image, program.insn_addr, program.insn_count,
+                                         Conditions())
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "after", np.uint8), expected.image)
+
+
+@pytest.mark.parametrize("url, error, said", [
+    ("sim:gpu", ValueError, "url must be sim: and one of .*, not 'gpu'"),
+    ("socket://localhost:1", LinkError, "cannot open 'socket://localhost:1': .*"),
+    ("serial:///dev/nothing", LinkError, "cannot open 'serial:///dev/nothing': .*"),
+])
+def test_wrong_url(url, error, said):
+    with pytest.raises(error, match=f"^{said}"):
+        connect(url)
+
+
+class Wide(wiring.Component):
+    i: In(stream.Signature(3000))
+
+
+@pytest.mark.parametrize("component, said", [
+    (Wide, r"a beat must have at most 2016 bits, not 3000 \(i\)"),
+    (lambda: wiring.Component({"a": In(1)}), "there must be 1 to 14 streams, not 0"),
+])
+def test_wrong_engine(component, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        StreamEngine(component(), 0)
