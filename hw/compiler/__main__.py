@@ -34,6 +34,7 @@ COMMANDS = {
     "check": Command("hw.compiler.commands.check", "node by node: core, host or refused, and why"),
     "accuracy": Command("hw.compiler.commands.accuracy",
                         "labels and layers against the reference executor, on data"),
+    "passes": Command("hw.compiler.commands.passes", "what each pass does, and what it keeps"),
     "nodetests": Command("hw.compiler.commands.nodetests", "ONNX's own tests of single nodes"),
 }
 

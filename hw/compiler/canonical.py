@@ -123,7 +123,7 @@ def signed(graph: Graph) -> Graph:
 
 
 def quantise_biases(graph: Graph) -> Graph:
-    """Constant biases as int32 in the scale of their products; Gemm's alpha and beta folded."""
+    """Constant biases as int32 in the scale of their products; Gemm's beta folded."""
     producers, made, constants = graph.producers(), [], {}
 
     def formatted(value: str):
