@@ -78,7 +78,7 @@ class GemmEngine(wiring.Component):
 
     Timing
     ------
-    The first write is 13 cycles after the transfer of a command. One micro-operation per cycle,
+    The first write is 14 cycles after the transfer of a command. One micro-operation per cycle,
     also from command to command. After a fault nothing is executed until reset.
     """
 
@@ -147,7 +147,7 @@ class GemmEngine(wiring.Component):
             "valid": 1, "end": 1, "fault": Fault, "flags": flags, "dst": config.log_acc_depth,
             "row": max(config.log_block, 1), "same": 4,
         })
-        stages = [Signal(layout, name=f"s{n}") for n in range(12)]
+        stages = [Signal(layout, name=f"s{n}") for n in range(13)]
         failed = fault != Fault.DONE
         # Which of the four steps before it, valid or not, have the same accumulator.
         s0_same = Signal(4)
@@ -172,77 +172,77 @@ class GemmEngine(wiring.Component):
             self.inp_en.eq(s1_reads), self.inp_address.eq(s1_src),
             self.wgt_en.eq(s1_reads), self.wgt_address.eq(s1_wgt),
         ]
-        s8_total = self._dot_products(m, stages)
+        s9_total = self._dot_products(m, stages)
 
-        # Stage 5: read the accumulator, unless it is about to be forwarded. Stage 6: it arrives.
+        # Stage 6: read the accumulator, unless it is about to be forwarded. Stage 7: it arrives.
         def follows(n, distance):  # whether the step that much before it has its accumulator
             return stages[n].same[distance - 1] & stages[n + distance].valid
         m.d.comb += [
-            self.read_en.eq(stages[5].valid & ~follows(5, 1) & ~stages[5].flags.reset
-                            & ~stages[5].flags.overwrite),
-            self.read_address.eq(stages[5].dst),
+            self.read_en.eq(stages[6].valid & ~follows(6, 1) & ~stages[6].flags.reset
+                            & ~stages[6].flags.overwrite),
+            self.read_address.eq(stages[6].dst),
         ]
 
-        # Stage 7: results of two to four cycles ago were still on their way.
-        s7_acc, s8_acc, s9_result, s10_result, s11_result = (
+        # Stage 8: results of two to four cycles ago were still on their way.
+        s8_acc, s9_acc, s10_result, s11_result, s12_result = (
             Signal.like(self.write_data, name=name)
-            for name in ("s7_acc", "s8_acc", "s9_result", "s10_result", "s11_result"))
-        s7_ago = [Signal(name=f"s7_{distance}_ago") for distance in (2, 3, 4)]
+            for name in ("s8_acc", "s9_acc", "s10_result", "s11_result", "s12_result"))
+        s8_ago = [Signal(name=f"s8_{distance}_ago") for distance in (2, 3, 4)]
         m.d.sync += [
-            *(ago.eq(follows(6, distance)) for distance, ago in enumerate(s7_ago, 2)),
-            s7_acc.eq(self.read_data),
-            s8_acc.eq(Mux(s7_ago[0], s9_result,
-                          Mux(s7_ago[1], s10_result, Mux(s7_ago[2], s11_result, s7_acc)))),
-            s10_result.eq(s9_result), s11_result.eq(s10_result),
+            *(ago.eq(follows(7, distance)) for distance, ago in enumerate(s8_ago, 2)),
+            s8_acc.eq(self.read_data),
+            s9_acc.eq(Mux(s8_ago[0], s10_result,
+                          Mux(s8_ago[1], s11_result, Mux(s8_ago[2], s12_result, s8_acc)))),
+            s11_result.eq(s10_result), s12_result.eq(s11_result),
         ]
 
-        # Stage 8: accumulate.
-        s8_one_ago, s8_fresh = Signal(), Signal()
+        # Stage 9: accumulate.
+        s9_one_ago, s9_fresh = Signal(), Signal()
         m.d.sync += [
-            s8_one_ago.eq(follows(7, 1)),
-            s8_fresh.eq(stages[7].flags.reset | stages[7].flags.overwrite),
+            s9_one_ago.eq(follows(8, 1)),
+            s9_fresh.eq(stages[8].flags.reset | stages[8].flags.overwrite),
         ]
-        for k, total in enumerate(s8_total):
+        for k, total in enumerate(s9_total):
             lane = slice(32 * k, 32 * k + 32)
-            old = Mux(s8_one_ago, s9_result[lane], s8_acc[lane])
-            m.d.sync += s9_result[lane].eq(Mux(s8_fresh, 0, old)
-                                           + Mux(stages[8].flags.reset, 0, total))
+            old = Mux(s9_one_ago, s10_result[lane], s9_acc[lane])
+            m.d.sync += s10_result[lane].eq(Mux(s9_fresh, 0, old)
+                                           + Mux(stages[9].flags.reset, 0, total))
 
-        # Stage 9: write, unless the next one will.
+        # Stage 10: write, unless the next one will.
         def writes(n):
             return stages[n].valid & (stages[n].end
                                       | ~(stages[n - 1].valid & stages[n - 1].same[0]))
         m.d.comb += [
-            self.write_en.eq(writes(9)),
-            self.write_address.eq(stages[9].dst),
-            self.write_data.eq(s9_result),
-            self.done.valid.eq(stages[9].end),
-            self.done.entry.eq(stages[9].flags.entry),
-            self.done.fault.eq(stages[9].fault),
-            self.short_uses.eq(self.read_en | writes(5)),
-            self.short_bank.eq(stages[5].dst),
-            self.long_uses.eq(writes(1)),
-            self.long_bank.eq(stages[1].dst),
-            self.event.eq(stages[9].valid),
+            self.write_en.eq(writes(10)),
+            self.write_address.eq(stages[10].dst),
+            self.write_data.eq(s10_result),
+            self.done.valid.eq(stages[10].end),
+            self.done.entry.eq(stages[10].flags.entry),
+            self.done.fault.eq(stages[10].fault),
+            self.short_uses.eq(self.read_en | writes(6)),
+            self.short_bank.eq(stages[6].dst),
+            self.long_uses.eq(writes(2)),
+            self.long_bank.eq(stages[2].dst),
+            self.event.eq(stages[10].valid),
             self.busy.eq(~loops.i.ready | Cat(stage.valid | stage.end
-                                              for stage in stages[:10]).any()),
+                                              for stage in stages[:11]).any()),
         ]
         return m
 
     def _dot_products(self, m, stages):
-        """Operands in stage 3, products in stage 5, their sums in stage 8."""
+        """Operands in stage 3, products in stage 6, their sums in stage 9."""
         config = self.config
         block = config.block
         s3_inp, s3_wgt = Signal.like(self.inp), Signal.like(self.wgt)
         m.d.sync += [s3_inp.eq(self.inp), s3_wgt.eq(self.wgt)]
-        factors = Signal.like(self.wgt)
-        m.d.comb += factors.eq(s3_wgt)
+        s4_inp, s4_wgt = Signal.like(self.inp), Signal.like(self.wgt)
+        m.d.sync += [s4_inp.eq(s3_inp), s4_wgt.eq(s3_wgt)]
         if config.extensions:  # one row of the weights on the diagonal, and nothing beside it
             row = s3_wgt.word_select(stages[3].row, 8 * block)
             with m.If(stages[3].flags.depthwise):
-                m.d.comb += factors.eq(0)
+                m.d.sync += s4_wgt.eq(0)
                 for o in range(block):
-                    m.d.comb += _byte(factors, o * block + o).eq(_byte(row, o))
+                    m.d.sync += _byte(s4_wgt, o * block + o).eq(_byte(row, o))
         # Sums in three steps, as even as they can be.
         log_steps = [(config.log_block + n) // 3 for n in (2, 1, 0)]
         totals = []
@@ -253,8 +253,8 @@ class GemmEngine(wiring.Component):
                     multiply = multiplier(signed(8), signed(8))
                     m.submodules[f"product_{n}_{o}_{l}"] = multiply
                     m.d.comb += [
-                        multiply.a.eq(_byte(s3_inp, n * block + l)),
-                        multiply.b.eq(_byte(factors, o * block + l)),
+                        multiply.a.eq(_byte(s4_inp, n * block + l)),
+                        multiply.b.eq(_byte(s4_wgt, o * block + l)),
                     ]
                     terms.append(multiply.p)
                 for number, log_step in enumerate(log_steps):
@@ -263,7 +263,7 @@ class GemmEngine(wiring.Component):
                     sums = []
                     for k, group in enumerate(groups):
                         total = Signal(signed(len(group[0]) + log_step),
-                                       name=f"s{6 + number}_sum_{n}_{o}_{k}")
+                                       name=f"s{7 + number}_sum_{n}_{o}_{k}")
                         m.d.sync += total.eq(sum(group[1:], group[0]))
                         sums.append(total)
                     terms = sums
