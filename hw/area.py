@@ -101,13 +101,13 @@ def _core(*kind: str) -> Callable[[], wiring.Component]:
     return make
 
 
-def _column(*kind: str, result: str) -> Callable[[], wiring.Component]:
+def _column(*kind: str, result: str, segments: int = 1) -> Callable[[], wiring.Component]:
     def make():
         from hw.formats import format_named
         from hw.systolic.cell import OutputStationaryCell, cell_type
         cell = cell_type(*kind)
         assert isinstance(cell, OutputStationaryCell)
-        return cell.column(format_named(result))
+        return cell.column(format_named(result), segments)
     return make
 
 
@@ -139,8 +139,9 @@ _EXACT = ("bf16", "exact", "os")
 ROWS = {
     "fma":      Row("bfloat16 cell, fma", _core("bf16", "fma", "ws"), lut=520, mhz=155, dsp=1),
     "exact":    Row("bfloat16 cell, exact, and 1/16 drain", _core(*_EXACT), lut=420, mhz=150,
-                    dsp=1, share=(_column(*_EXACT, result="float32"), 16)),
-    "drain":    Row("drain and rounding unit", _column(*_EXACT, result="float32")),
+                    dsp=1, share=(_column(*_EXACT, result="float32", segments=4), 16)),
+    "drain":    Row("drains and rounding unit of 16 rows",
+                    _column(*_EXACT, result="float32", segments=4)),
     "int8":     Row("int8 cell, weight-stationary", _core("int8", "int", "ws"), lut=34, mhz=200,
                     dsp=1),
     "int8_os":  Row("int8 cell, output-stationary", _core("int8", "int", "os")),

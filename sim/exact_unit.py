@@ -19,7 +19,7 @@ class ExactUnit(wiring.Component):
     Members
     -------
     a, w : ``In(layout.operand.width)``
-    product, drain : ``In(1)``
+    product, bank, drain : ``In(1)``, word : ``In(range(words))``
         As of the cell.
     first : ``In(1)``
         With the drain beat of word 0.
@@ -33,14 +33,15 @@ class ExactUnit(wiring.Component):
     """
 
     #: Inputs that the units side by side have in common.
-    shared = ("product", "drain", "first")
+    shared = ("product", "bank", "drain", "word", "first")
 
     def __init__(self, layout: ExactSum, result: FloatFormat):
         self.cell, self.end = Accumulate(layout), Drain(layout, result)
         self.latency = self.cell.latency + self.end.latency
         width = layout.operand.width
         super().__init__({
-            "a": In(width), "w": In(width), "product": In(1), "drain": In(1), "first": In(1),
+            "a": In(width), "w": In(width), "product": In(1), "bank": In(1), "drain": In(1),
+            "word": In(range(layout.words)), "first": In(1),
             "valid": Out(1), "y": Out(result.width),
         })
 
@@ -56,8 +57,9 @@ class ExactUnit(wiring.Component):
             m.d.sync += later.eq(first)
             first = later
         m.d.comb += [
-            self.cell.product.eq(self.product), self.cell.drain.eq(self.drain),
-            self.end.chain.eq(self.cell.chain_o), self.end.first.eq(first),
+            self.cell.product.eq(self.product), self.cell.bank.eq(self.bank),
+            self.cell.drain.eq(self.drain), self.cell.word.eq(self.word),
+            self.end.chain[0].eq(self.cell.chain_o), self.end.first.eq(first),
             self.valid.eq(self.end.valid), self.y.eq(self.end.value),
         ]
         return m
@@ -66,22 +68,26 @@ class ExactUnit(wiring.Component):
 def exact_sums(engine: LaneEngine, layout: ExactSum, a: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Words of the sums ``(a * w).sum(1)`` from lanes of :class:`ExactUnit`.
 
-    ``a``, ``w``: words of shape (sums, k), the sums a multiple of the lanes; they follow each other
-    without a pause. A sum whose result comes in another cycle than its own, or more than once, is
-    returned as 0xffffffff, which no sum is.
+    ``a``, ``w``: words of shape (sums, k), the sums a multiple of the lanes; each is handed out
+    while the next one grows. A sum whose result comes in another cycle than its own, or more than
+    once, is returned as 0xffffffff, which no sum is.
     """
     sums, k = a.shape
-    period, lanes = k + layout.words, engine.lanes
-    beats = np.zeros((2, sums // lanes, period, lanes), np.uint16)
-    for beat, words in zip(beats, (a, w)):
-        beat[:, :k] = words.reshape(-1, lanes, k).swapaxes(1, 2)
-    drains = np.array([layout.drain_operands(n) for n in range(layout.words)], np.uint16)
-    beats[:, :, k:] = drains.T[:, None, :, None]
-    draining = np.arange(sums // lanes * period) % period
+    lanes, words = engine.lanes, layout.words
+    period, count = max(k, words + 1), sums // engine.lanes
+    beats = np.zeros((2, count + 1, period, lanes), np.uint16)
+    for beat, operands in zip(beats, (a, w)):
+        beat[:count, :k] = operands.reshape(-1, lanes, k).swapaxes(1, 2)
+    turn, at = np.divmod(np.arange((count + 1) * period), period)
+    drain = (turn > 0) & (1 <= at) & (at <= words)
     valid, y = engine.pipe({
-        "a": beats[0], "w": beats[1], "product": (draining < k).astype(np.uint8),
-        "drain": (draining >= k).astype(np.uint8), "first": (draining == k).astype(np.uint8),
+        "a": beats[0], "w": beats[1],
+        "product": ((turn < count) & (at < k)).astype(np.uint8),
+        "bank": (turn & 1).astype(np.uint8),
+        "drain": drain.astype(np.uint8),
+        "word": np.where(drain, at - 1, 0).astype(np.uint8),
+        "first": (drain & (at == 1)).astype(np.uint8),
     }, ["valid", "y"])
-    valid, y = (words.reshape(-1, period, lanes) for words in (valid, y))
-    once = (valid[:, k] == 1) & (valid.sum(1) == 1)
-    return np.where(once, y[:, k], 0xffffffff).ravel().astype(np.uint32)
+    valid, y = (words.reshape(-1, period, lanes)[1:] for words in (valid, y))
+    once = (valid[:, 1] == 1) & (valid.sum(1) == 1)
+    return np.where(once, y[:, 1], 0xffffffff).ravel().astype(np.uint32)

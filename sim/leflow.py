@@ -78,8 +78,7 @@ class Block:
     """A row of :data:`BLOCKS`.
 
     ``work`` maps it to products, and ``how`` says so in a few words. A block without ``work``
-    waits, and ``how`` is the reason; ``part`` is what of it runs by itself. ``bias``: it needs
-    cells that take one.
+    waits, and ``how`` is the reason; ``part`` is what of it runs by itself.
     """
 
     name: str
@@ -87,7 +86,6 @@ class Block:
     how: str
     work: Callable[[ArrayConfig, np.random.Generator], Work] | None = None
     part: "Block | None" = None
-    bias: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,8 +178,8 @@ BLOCKS = (
     Block("vecmul_b", "vector multiply, 64", _VECMUL, partial(vector_multiply, size=64)),
     Block("vecmul_b_f", "vector multiply, 64, unrolled", _VECMUL,
           partial(vector_multiply, size=64)),
-    Block("dense_a", "dense, 1 to 8", _DENSE, partial(dense, outputs=8), bias=True),
-    Block("dense_b", "dense, 1 to 64", _DENSE, partial(dense, outputs=64), bias=True),
+    Block("dense_a", "dense, 1 to 8", _DENSE, partial(dense, outputs=8)),
+    Block("dense_b", "dense, 1 to 64", _DENSE, partial(dense, outputs=64)),
     Block("softmax_a", "softmax, 8", _SOFTMAX),
     Block("softmax_b", "softmax, 64", _SOFTMAX),
     Block("softmax_b_f", "softmax, 64, unrolled", _SOFTMAX),
@@ -203,8 +201,6 @@ def measure(driver: ArrayDriver, block: Block, seed: int, lut: int | None = None
     part = block.part and measure(driver, block.part, seed, lut)
     if block.work is None:
         return Row(block.name, block.title, False, block.how, part=part)
-    if block.bias and not _has_bias(config):
-        return Row(block.name, block.title, False, f"no bias in {config.cell.name} cells")
     work = block.work(config, np.random.default_rng([seed, *block.name.encode()]))
     run = driver.run(work.gemms)
     result = work.join(run.results)
@@ -212,10 +208,6 @@ def measure(driver: ArrayDriver, block: Block, seed: int, lut: int | None = None
     return Row(block.name, block.title, True, block.how, run.cycles, run.formula_cycles,
                bool(np.array_equal(result, work.expected)), float(error),
                round(work.macs / (run.cells * run.cycles), 6), lut, part)
-
-
-def _has_bias(config: ArrayConfig) -> bool:
-    return config.dataflow == "ws" or isinstance(config.cell.operand, FloatFormat)
 
 
 def _verdict(row: Row) -> str:

@@ -83,8 +83,7 @@ class ArrayDriver:
         cycles after which :exc:`sim.verilated.StreamTimeout` is raised.
         """
         plans = [self._plan(self.config, gemm) for gemm in gemms]
-        inputs = {name: np.concatenate([plan.inputs[name] for plan in plans])
-                  for name in plans[0].inputs}
+        inputs = _queued(plans)
         formula = self._plan.cycles(self.config, [c for plan in plans for c in plan.commands])
         count = sum(plan.result_beats for plan in plans)
         run = self.engine.run_streams(
@@ -108,15 +107,20 @@ def beats(config: ArrayConfig, gemms: Sequence[Gemm],
     For products that fill their tiles: m and n are multiples of what a tile takes.
     """
     plans = [_PLANS[config.dataflow](config, gemm) for gemm in gemms]
-    inputs = {name: np.concatenate([plan.inputs[name] for plan in plans])
-              for name in plans[0].inputs}
-    return inputs, np.concatenate([_words(plan.rows(result))
+    return _queued(plans), np.concatenate([_words(plan.rows(result))
                                    for plan, result in zip(plans, results)])
 
 
 def predicted_cycles(config: ArrayConfig, m: int, k: int, n: int, count: int = 1) -> int:
     """The closed form for ``count`` products of these sizes, queued, on an array of ``config``."""
     return _PLANS[config.dataflow].predicted(config, m, k, n, count)
+
+
+def _queued(plans) -> dict[str, np.ndarray]:
+    """Rows of the input streams of ``plans``, one behind the other."""
+    names = dict.fromkeys(name for plan in plans for name in plan.inputs)
+    return {name: np.concatenate([plan.inputs[name] for plan in plans if name in plan.inputs])
+            for name in names}
 
 
 def _padded(matrix: np.ndarray, rows: int, cols: int, value: int) -> np.ndarray:
@@ -229,10 +233,12 @@ class _OutputStationary:
     def __init__(self, config: ArrayConfig, gemm: Gemm):
         cell = config.cell
         (self._m, k), self._n = gemm.a.shape, gemm.w.shape[1]
-        a, w = gemm.a, gemm.w
-        if gemm.bias is not None:
+        a, w, passes = gemm.a, gemm.w, list(gemm.passes)
+        biased = gemm.bias is not None and cell.bias_stream
+        if gemm.bias is not None and not biased:
             a, w = cell.with_bias(a, w, gemm.bias)
             k += 1
+            passes[:1] = [part + 1 for part in passes[:1]]
         a = _padded(a, config.rows, 1, 0)
         w = _padded(w, 1, config.cols, 0)
         self._mt, self._nt = a.shape[0] // config.rows, w.shape[1] // config.cols
@@ -241,20 +247,25 @@ class _OutputStationary:
         w = w.reshape(k, self._nt, config.cols).transpose(1, 0, 2)
         shape = (self._nt, self._mt, k)
         tiles = self._mt * self._nt
-        if gemm.passes:
-            self.commands = [OsGemm(1, part, at < len(gemm.passes) - 1) for _ in range(tiles)
-                             for at, part in enumerate(gemm.passes)]
+        if passes:
+            self.commands = [OsGemm(1, part, at < len(passes) - 1) for _ in range(tiles)
+                             for at, part in enumerate(passes)]
         else:
             self.commands = [OsGemm(min(COUNT_MAX, tiles - t), k)
                              for t in range(0, tiles, COUNT_MAX)]
         self.inputs = {
-            "i_command": np.array([tiles | k << 16 | gemm.relu << 32 | keep << 33
-                                   for tiles, k, keep in self.commands], np.uint64),
+            "i_command": np.array([
+                tiles | k << 16 | gemm.relu << 32 | keep << 33 | biased << 34
+                for tiles, k, keep in self.commands], np.uint64),
             "i_weights": _words(np.broadcast_to(
                 w[:, None], (*shape, config.cols)).reshape(-1, config.cols)),
             "i_activations": _words(np.broadcast_to(
                 a[None], (*shape, config.rows)).reshape(-1, config.rows)),
         }
+        if biased:
+            bias = _padded(gemm.bias[None], 1, config.cols, 0).reshape(self._nt, 1, config.cols)
+            self.inputs["i_bias"] = _words(np.broadcast_to(
+                bias, (self._nt, self._mt, config.cols)).reshape(-1, config.cols))
         self.result_beats = tiles * config.rows
 
     def matrix(self, beats: np.ndarray) -> np.ndarray:

@@ -7,7 +7,28 @@ from amaranth.lib.wiring import In, Out
 from hw.arith.exact import ExactSum
 from hw.formats import FLOAT32, FloatFormat
 
-__all__ = ["Drain"]
+__all__ = ["Drain", "Normal", "Normalise", "Round"]
+
+
+def _check(layout: ExactSum, result: FloatFormat):
+    if result.finite or result.exponent != layout.operand.exponent:
+        raise ValueError(f"result must have infinities and {layout.operand.exponent} exponent "
+                         f"bits, not be {result.name!r}")
+
+
+class Normal(data.StructLayout):
+    """An exact sum of ``result``'s exponent, cut to ``result``'s fraction; ``up``: what was cut off
+    rounds it away from zero. ``zero``, ``infinite`` and ``nan`` say what else it is."""
+
+    def __init__(self, result: FloatFormat):
+        super().__init__({
+            "body":     result.exponent + result.fraction,
+            "up":       1,
+            "sign":     1,
+            "zero":     1,
+            "infinite": 1,
+            "nan":      1,
+        })
 
 
 class Drain(wiring.Component):
@@ -18,49 +39,87 @@ class Drain(wiring.Component):
     infinity, below the smallest normal number zero, both with the sum's sign. An exact zero is +0;
     NaN, and infinities of both signs, give the one NaN.
 
+    The words of several segments of the column may come side by side, each in its own time, as long
+    as no two sums end in the same cycle: they share the last stages.
+
     Parameters
     ----------
     layout : :class:`ExactSum`
     result : :class:`FloatFormat`
         With the exponent of ``layout.operand``, and with infinities.
+    segments : :class:`int`
 
     Members
     -------
-    first : ``In(1)``
+    first : ``In(segments)``
         ``chain`` has part 0 and the flags of a sum's word 0. The other words follow without
-        a pause; the next sum may begin ``interval`` cycles later, or any time after.
-    relu : ``In(1)``
-        With ``first``: a negative result becomes +0.
-    chain : ``In(ExactSum.layout)``
+        a pause; the segment's next sum may begin ``interval`` cycles later, or any time after.
+    chain : array of ``In(ExactSum.layout)``
     valid : ``Out(1)``
     value : ``Out(result.layout)``
 
     Timing
     ------
     Latency: ``latency`` cycles from ``first`` to ``valid``, high for one cycle. Throughput: 1 sum
-    in ``interval`` cycles. Reset: sums under way are lost.
+    in ``interval`` cycles from each segment, 1 per cycle in all. Reset: sums under way are lost.
     """
 
     def __init__(self, layout: ExactSum = ExactSum(),  # noqa: B008 (a frozen value)
-                 result: FloatFormat = FLOAT32):
-        if result.finite or result.exponent != layout.operand.exponent:
-            raise ValueError(f"result must have infinities and {layout.operand.exponent} exponent "
-                             f"bits, not be {result.name!r}")
-        self.layout, self.result = layout, result
-        #: Cycles from one sum to the next, at least.
+                 result: FloatFormat = FLOAT32, segments: int = 1):
+        _check(layout, result)
+        self.layout, self.result, self.segments = layout, result, segments
+        #: Cycles from one sum of a segment to the next, at least.
         self.interval = max(layout.words, layout.radix)
         self.latency  = self.latency_of(layout)
         super().__init__({
-            "first": In(1),
-            "relu":  In(1),
-            "chain": In(layout.layout),
+            "first": In(segments),
+            "chain": In(layout.layout).array(segments),
             "valid": Out(1),
             "value": Out(result.layout),
         })
 
     @staticmethod
     def latency_of(layout: ExactSum) -> int:
-        return len(layout.parts) + layout.words + layout.radix + 5
+        return Normalise.latency_of(layout) + 1 + Round.latency
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.round = end = Round(self.result)
+        normal, valid = 0, 0
+        for n in range(self.segments):
+            m.submodules[f"segment_{n}"] = segment = Normalise(self.layout, self.result)
+            m.d.comb += [segment.first.eq(self.first[n]), segment.chain.eq(self.chain[n])]
+            normal, valid = normal | Value.cast(segment.o), valid | segment.valid
+        merged, merged_valid = Signal(Normal(self.result), reset_less=True), Signal()
+        m.d.sync += [merged.eq(normal), merged_valid.eq(valid)]
+        for _ in range(Round.latency):
+            later = Signal(name="valid")
+            m.d.sync += later.eq(merged_valid)
+            merged_valid = later
+        m.d.comb += [end.i.eq(merged), self.value.eq(end.o), self.valid.eq(merged_valid)]
+        return m
+
+
+class Normalise(wiring.Component):
+    """One segment's part of a :class:`Drain`: carries resolved, the leading one found.
+
+    ``first`` and ``chain`` as there. ``o`` is 0 in all cycles but that of ``valid``.
+    Latency: ``latency_of(layout)`` cycles from ``first`` to ``valid``.
+    """
+
+    def __init__(self, layout: ExactSum, result: FloatFormat):
+        _check(layout, result)
+        self.layout, self.result = layout, result
+        super().__init__({
+            "first": In(1),
+            "chain": In(layout.layout),
+            "valid": Out(1),
+            "o":     Out(Normal(result)),
+        })
+
+    @staticmethod
+    def latency_of(layout: ExactSum) -> int:
+        return len(layout.parts) + layout.words + layout.radix + 3
 
     def elaborate(self, platform):
         m = Module()
@@ -142,19 +201,21 @@ class Drain(wiring.Component):
 
         # Normalise, one bit per cycle, while the next sum's words arrive. A negative sum becomes
         # its one's complement here, which is its magnitude less one in the lowest place of all.
+        # The lowest bits of the window stay below the half bit, however far it is shifted.
         sign = top[-1]
         load = delayed(s0_last, 4)
-        norm_bits = Signal(len(window.bits), reset_less=True)
+        cut  = len(window.bits) - (radix - 1) - (result.fraction + 2)
+        norm_bits = Signal(len(window.bits) - cut, reset_less=True)
         norm_low  = Signal(range(radix), reset_less=True)  # exponent, lower bits
         norm = Signal(data.StructLayout({
             "sticky": 1, "sign": 1, "high": index_bits, "overflow": 1,
-            "nan": 1, "plus": 1, "minus": 1, "relu": 1,
+            "plus": 1, "minus": 1,
         }), reset_less=True)
         with m.If(load):
             m.d.sync += [
-                norm_bits.eq(window.bits ^ sign.replicate(len(window.bits))),
+                norm_bits.eq(window.bits[cut:] ^ sign.replicate(len(norm_bits))),
                 norm_low.eq(radix - 1),
-                norm.sticky.eq(window.sticky),
+                norm.sticky.eq(window.sticky | window.bits[:cut].any()),
                 norm.high.eq(window.index),
                 norm.sign.eq(sign),
                 norm.overflow.eq((top[radix - 1:-1] ^ sign.replicate(len(top) - radix)).any()),
@@ -162,16 +223,15 @@ class Drain(wiring.Component):
         with m.Elif(~norm_bits[-1]):
             m.d.sync += [norm_bits.eq(Cat(norm.sign, norm_bits)), norm_low.eq(norm_low - 1)]
         # The flags came with word 0, and waited for the others.
-        s0_flags = delayed(Cat(self.chain.nan, self.chain.plus, self.chain.minus, self.relu),
-                           behind, reset_less=True)
+        s0_flags = delayed(Cat(self.chain.plus, self.chain.minus), behind, reset_less=True)
         flags = s0_flags
         for name, keep in (("first", s0_first), ("last", s0_last), ("found", s3_last)):
-            kept_flags = Signal(4, name=f"flags_{name}", reset_less=True)
+            kept_flags = Signal(2, name=f"flags_{name}", reset_less=True)
             with m.If(keep):
                 m.d.sync += kept_flags.eq(flags)
             flags = kept_flags
         with m.If(load):
-            m.d.sync += Cat(norm.nan, norm.plus, norm.minus, norm.relu).eq(flags)
+            m.d.sync += Cat(norm.plus, norm.minus).eq(flags)
 
         # Round to nearest even. The magnitude of a negative sum is one more than its complement;
         # that one reaches the half bit only if all bits below are ones, which are zeros in the sum.
@@ -180,51 +240,56 @@ class Drain(wiring.Component):
         r0_rest     = norm_bits[:-2 - result.fraction]
         r0_below    = (r0_rest ^ norm.sign.replicate(len(r0_rest))).any() | norm.sticky
         r0_odd      = r0_fraction[0]
-        r1_up       = Signal(reset_less=True)
-        r1_body     = Signal(result.exponent + result.fraction, reset_less=True)
-        r1_infinite, r1_nan, r1_zero, r1_sign, r1_relu = (
-            Signal(name=f"r1_{name}", reset_less=True)
-            for name in ("infinite", "nan", "zero", "sign", "relu"))
         r0_infinite = norm.plus | norm.minus
+        o = Signal(Normal(result), reset_less=True)
+        m.d.comb += [self.o.eq(o), self.valid.eq(delayed(load, radix + 1))]
         m.d.sync += [
-            r1_up.eq(Mux(norm.sign, Mux(r0_below, r0_half, r0_half | r0_odd),
-                         r0_half & (r0_below | r0_odd))),
-            r1_body.eq(Cat(r0_fraction, norm_low, norm.high)),
-            r1_infinite.eq(r0_infinite | norm.overflow),
-            r1_nan.eq(norm.nan | norm.plus & norm.minus),
-            r1_zero.eq(~norm_bits[-1]),
-            r1_sign.eq(Mux(r0_infinite, norm.minus, norm.sign)),
-            r1_relu.eq(norm.relu),
+            o.body.eq(Cat(r0_fraction, norm_low, norm.high)),
+            o.up.eq(Mux(norm.sign, Mux(r0_below, r0_half, r0_half | r0_odd),
+                        r0_half & (r0_below | r0_odd))),
+            o.infinite.eq(r0_infinite | norm.overflow),
+            o.nan.eq(norm.plus & norm.minus),
+            o.zero.eq(~norm_bits[-1]),
+            o.sign.eq(Mux(r0_infinite, norm.minus, norm.sign)),
         ]
-        r2_body = Signal(len(r1_body) + 1, reset_less=True)
-        r2_zero, r2_infinite, r2_nan, r2_sign = (
-            Signal(name=f"r2_{name}", reset_less=True)
-            for name in ("zero", "infinite", "nan", "sign"))
-        r1_clamp = r1_relu & r1_sign
-        m.d.sync += [
-            r2_body.eq(r1_body + r1_up),
-            r2_infinite.eq(r1_infinite & ~r1_clamp),
-            r2_zero.eq(r1_zero & ~r1_infinite | r1_clamp),
-            r2_sign.eq(r1_sign & ~r1_clamp),
-            r2_nan.eq(r1_nan),
-        ]
+        with m.If(~delayed(load, radix)):
+            m.d.sync += o.eq(0)
+        return m
 
-        # Pack.
-        r2_exponent = r2_body[result.fraction:]
+
+class Round(wiring.Component):
+    """The last stages of a :class:`Drain`: ``i``, a :class:`Normal`, as a word of ``result``.
+
+    Latency: 2 cycles. Throughput: 1 per cycle. No reset.
+    """
+
+    latency = 2
+
+    def __init__(self, result: FloatFormat):
+        self.result = result
+        super().__init__({"i": In(Normal(result)), "o": Out(result.layout)})
+
+    def elaborate(self, platform):
+        m = Module()
+        result = self.result
+        body = Signal(len(self.i.body) + 1, reset_less=True)
+        kind = Signal.like(self.i, reset_less=True)
+        m.d.sync += [body.eq(self.i.body + self.i.up), kind.eq(self.i)]
+
+        exponent = body[result.fraction:]
         value = Signal(result.layout, reset_less=True)
-        m.d.comb += self.value.eq(value)
+        m.d.comb += self.o.eq(value)
         m.d.sync += [
-            value.sign.eq(r2_sign & ~r2_nan),
-            value.exponent.eq(r2_exponent),
-            value.fraction.eq(r2_body),
+            value.sign.eq(kind.sign & ~kind.nan),
+            value.exponent.eq(exponent),
+            value.fraction.eq(body),
         ]
-        with m.If(r2_nan):
+        with m.If(kind.nan):
             m.d.sync += [value.exponent.eq(~0), value.fraction.eq(result.nan)]
-        with m.Elif(r2_infinite):
+        with m.Elif(kind.infinite):
             m.d.sync += [value.exponent.eq(~0), value.fraction.eq(0)]
-        with m.Elif(r2_zero | ~r2_exponent.any()):
+        with m.Elif(kind.zero | ~exponent.any()):
             m.d.sync += [value.exponent.eq(0), value.fraction.eq(0)]
-        with m.Elif(r2_exponent[:-1].all() | r2_exponent[-1]):
-            m.d.sync += value.fraction.eq(0), value.exponent.eq(~0)
-        m.d.comb += self.valid.eq(delayed(load, radix + 3))
+        with m.Elif(exponent[:-1].all() | exponent[-1]):
+            m.d.sync += [value.exponent.eq(~0), value.fraction.eq(0)]
         return m

@@ -3,7 +3,8 @@
 The sum is a fixed-point number of hundreds of bits, too wide to add to in one cycle. So it is kept
 in redundant form, as words in look-up-table RAM that stand ``radix`` bits apart and overlap: a
 product is added to one word alone, and carries stay in the word, which has room for them. They are
-resolved when the sum is drained, by :class:`hw.arith.drain.Drain`.
+resolved when the sum is drained, by :class:`hw.arith.drain.Drain`. There are two banks of words:
+one sum is drained while the next one grows.
 
 After Kulisch's long accumulator (U. Kulisch, "Computer Arithmetic and Validity", 2008).
 """
@@ -78,24 +79,16 @@ class ExactSum:
     @property
     def parts(self) -> tuple[int, ...]:
         """Bits of the parts of a word, from the lowest up; see :class:`Accumulate`."""
-        part = -(-self.width // 12) * 4
+        part = -(-self.width // 8) * 4
         return tuple(min(part, self.width - start) for start in range(0, self.width, part))
-
-    def drain_operands(self, word: int) -> tuple[int, int]:
-        """Words of ``operand`` for ``a`` and ``w`` of a drain beat that hands out ``word``."""
-        if word not in range(self.words):
-            raise ValueError(f"word must be 0 to {self.words - 1}, not {word!r}")
-        fraction = self.operand.fraction
-        return word * self.radix << fraction, self.operand.bias - 1 << fraction
 
     @property
     def layout(self) -> data.StructLayout:
         """A word on its way out, with what is true of the sum as a whole."""
         return data.StructLayout({
             "parts": data.StructLayout({str(n): bits for n, bits in enumerate(self.parts)}),
-            "nan":   1,
             "plus":  1,  # a product was +infinity
-            "minus": 1,
+            "minus": 1,  # or -infinity; a NaN counts as both
         })
 
 
@@ -166,15 +159,15 @@ class UnpackExact(wiring.Component):
 
 
 class Accumulate(wiring.Component):
-    """One exact sum, one product per cycle; contract ``exact``.
+    """Two exact sums, one that grows by a product per cycle and one on its way out; ``exact``.
 
     A product of magnitude below the smallest normal number of ``operand`` counts as zero. One that
     is infinite, or beyond the largest exponent of ``operand`` (2**128 for bfloat16), raises
-    ``plus`` or ``minus``; a NaN operand, or infinity times zero, raises ``nan``. All others are
-    added exactly, as long as there are at most ``layout.k_max``. Which of them came first makes no
+    ``plus`` or ``minus``; a NaN operand, or infinity times zero, raises both. All others are added
+    exactly, as long as there are at most ``layout.k_max``. Which of them came first makes no
     difference to any word.
 
-    Draining clears: the next sum begins at zero, right behind the last word.
+    Draining clears: a sum begins at zero in a bank all of whose words have been drained.
 
     Parameters
     ----------
@@ -184,22 +177,23 @@ class Accumulate(wiring.Component):
     -------
     a, w : ``In(ExactOperandLayout(operand))``
     product : ``In(1)``
-        Add ``a * w``. If low, significands and specials are ignored.
+        Add ``a * w`` to the sum in ``bank``.
+    bank : ``In(1)``
+        Where products go in this beat; what is drained comes from the other one. The beat that
+        changes it drains nothing.
     drain : ``In(1)``
-        Not together with ``product``. Hand out the word to which a product of these exponents would
-        be added, and clear it and the flags; :meth:`ExactSum.drain_operands` selects it. The words
-        are drained in ascending order, so that word 0 brings the flags.
+        Hand out ``word`` of the other bank, and clear it.
+    word : ``In(range(words))``
     chain_i, chain_o : ``ExactSum.layout``
-        Words from the cell below, or own ones, to the cell above. Part ``n`` of a word is ``n``
-        cycles behind part 0; the flags come with part 0.
+        Words from the cell below, or own ones, to the cell above; zeros if neither. Part ``n`` of a
+        word is ``n`` cycles behind part 0; the sum's flags come with part 0 of each.
 
     Timing
     ------
-    A word handed out holds all products of earlier beats and none of later ones.
-    Latency: ``latency`` cycles from the operands of a drain to part 0 at ``chain_o``; 1 cycle
-    from ``chain_i`` to ``chain_o``. Throughput: 1 beat per cycle, of any kind.
-    Reset: clears the flags but not the words, and beats under way may still be added. Drain once,
-    and throw the words away, before the first sum after it.
+    Latency: ``latency`` cycles from a drain to part 0 at ``chain_o``; 1 cycle from ``chain_i`` to
+    ``chain_o``. Throughput: 1 product and 1 drained word per cycle.
+    Reset: none, and beats under way when others are reset may still be added. Drain both banks, and
+    throw the words away, before the first sum.
     """
 
     def __init__(self, layout: ExactSum = ExactSum()):  # noqa: B008 (a frozen value)
@@ -212,7 +206,9 @@ class Accumulate(wiring.Component):
             "a":       In(operand),
             "w":       In(operand),
             "product": In(1),
+            "bank":    In(1),
             "drain":   In(1),
+            "word":    In(range(layout.words)),
             "chain_i": In(layout.layout),
             "chain_o": Out(layout.layout),
         })
@@ -229,11 +225,12 @@ class Accumulate(wiring.Component):
         exponent = layout.operand.exponent
         fine     = radix.bit_length() - 1
         shifted  = 1 + self.shifts                      # stage of the shifted significands
-        added    = shifted + IntegerMultiply.latency + 1    # stage of the product
+        multiplied = shifted + IntegerMultiply.latency  # stage of the product
+        added    = multiplied + 1                       # stage of the sum's lowest part
 
-        def at(stage, name, value, **kwargs):
+        def at(stage, name, value):
             """A register that holds ``value`` in ``stage``."""
-            register = Signal.like(value, name=f"s{stage}_{name}", reset_less=True, **kwargs)
+            register = Signal.like(value, name=f"s{stage}_{name}", reset_less=True)
             m.d.sync += register.eq(value)
             return register
 
@@ -244,19 +241,17 @@ class Accumulate(wiring.Component):
             return value
 
         # Stage 1: where the product belongs: its lowest bit's position, biased by half the range.
-        # A beat that adds nothing has a significand of zero and no specials.
         a_special, w_special = self.a.special, self.w.special
         undefined = ((a_special == Special.INFINITY) & (w_special == Special.ZERO)
                      | (w_special == Special.INFINITY) & (a_special == Special.ZERO))
         s1_place    = at(1, "place", (self.a.place + self.w.place)[:exponent + 1])
         s1_a        = at(1, "a", self.a.significand)
-        s1_w        = at(1, "w", Mux(self.product, self.w.significand, 0))
+        s1_w        = at(1, "w", self.w.significand)
         s1_sign     = at(1, "sign", self.a.sign ^ self.w.sign)
-        s1_product  = at(1, "product", self.product)
-        s1_nan      = at(1, "nan", self.product & (
-            (a_special == Special.NAN) | (w_special == Special.NAN) | undefined))
-        s1_infinity = at(1, "infinity", self.product & (
-            (a_special == Special.INFINITY) | (w_special == Special.INFINITY)))
+        s1_nan      = at(1, "nan", (a_special == Special.NAN) | (w_special == Special.NAN)
+                         | undefined)
+        s1_infinity = at(1, "infinity", (a_special == Special.INFINITY)
+                         | (w_special == Special.INFINITY))
 
         # Stage 2: the word, and whether the product is within the range of the sum. At both ends
         # of the range its own top bit decides, which is not known before it is multiplied.
@@ -265,7 +260,7 @@ class Accumulate(wiring.Component):
         s1_above  = s1_place[exponent] & s1_place[exponent - 1]
         s2_lowest  = at(2, "lowest", ~(s1_word.any() | s1_place[1:fine].any()))
         s2_highest = at(2, "highest", s1_word.all() & s1_place[:fine].all())
-        s2_beyond  = at(2, "beyond", s1_infinity | s1_above & s1_product)
+        s2_beyond  = at(2, "beyond", s1_infinity | s1_above)
 
         # The shift to the place within the word is divided among the factors, before they are
         # multiplied: `a` takes all bits of the distance but the highest, one bit per stage; in the
@@ -288,68 +283,104 @@ class Accumulate(wiring.Component):
             a, w = a_next, w_next
 
         # The product, in place. The register behind the multiplier takes the way to the adder off
-        # the loop, and is where products out of range are told.
+        # the loop, and is where products out of range are cleared.
         multiply = IntegerMultiply(a.shape(), w.shape())
         m.submodules[multiply.name] = multiply
         m.d.comb += [multiply.a.eq(a), multiply.b.eq(w)]
-        product  = multiply.p[:layout.term].as_signed()
-        negative = product[-1]
-        term     = at(added, "term", product)
-
-        word    = until(added, 2, "word", s1_word)
-        drain   = until(added - 1, 1, "drain", self.drain)
-        lowest  = until(added - 1, 3, "lowest", s2_lowest)
-        highest = until(added - 1, 3, "highest", s2_highest)
-        beyond  = until(added - 1, 3, "beyond", s2_beyond)
-        tiny    = lowest & ~(product[radix] ^ negative)
-        huge    = highest & (product[2 * radix - 2] ^ negative)
-        write    = at(added, "write", ~tiny & ~huge | drain)
+        p        = multiply.p[:layout.term].as_signed()
+        negative = p[-1]
+        lowest   = until(multiplied, 3, "lowest", s2_lowest)
+        highest  = until(multiplied, 3, "highest", s2_highest)
+        beyond   = until(multiplied, 3, "beyond", s2_beyond)
+        huge     = highest & (p[2 * radix - 2] ^ negative)
+        term     = at(added, "term", Mux(lowest & ~(p[radix] ^ negative) | huge, 0, p))
         infinite = at(added, "infinite", beyond | huge)
-        drain    = at(added, "drain", drain)
-        nan     = until(added, 2, "nan", s1_nan)
-        sign    = until(added, 2, "sign", s1_sign)
+        nan      = until(added, 2, "nan", s1_nan)
+        sign     = until(added, 2, "sign", s1_sign)
 
-        # Add it to the word, part by part, each with the carry of the one before, one stage later:
-        # a short carry chain, and still one product per cycle. A zero changes nothing, so only
-        # the products at the ends of the range need the write to be held back.
+        # Which word of each bank is meant: where the product goes in one, what is drained in the
+        # other. A bit for each word knows whether it was added to since it was drained: if not, it
+        # counts as zero. So does one that the beat before adds to: its new value is not in the
+        # memory yet, but in a register, `again`.
+        looked = added - 2
+        before = until(looked - 1, 2, "word", s1_word), until(looked - 1, 1, "bank", self.bank)
+        word, bank = (at(looked, name, value) for name, value in zip(("word", "bank"), before))
+        drained = until(looked - 1, 1, "drained", self.word)
+        drain   = until(looked, 1, "drain", self.drain)
+        product = until(looked, 1, "product", self.product)
+        same    = at(looked, "same", product & ~Cat(word ^ before[0], bank ^ before[1]).any())
+        addresses = [at(looked, f"address_{n}", Mux(before[1] ^ n, drained, before[0]))
+                     for n in (0, 1)]
+        adds, blanks = [], []
+        for n in (0, 1):
+            mine = bank == n
+            m.submodules[f"used_{n}"] = memory = Memory(
+                shape=1, depth=layout.words, init=[], attrs={"ram_style": "distributed"})
+            read_port, write_port = memory.read_port(domain="comb"), memory.write_port()
+            m.d.comb += [
+                read_port.addr.eq(addresses[n]),
+                write_port.addr.eq(addresses[n]),
+                write_port.data.eq(mine),
+                write_port.en.eq(Mux(mine, product, drain)),
+            ]
+            blanks.append(at(looked + 1, f"blank_{n}",
+                             ~read_port.data | Mux(mine, same, ~drain)))
+            adds.append(until(added, looked + 1, f"adds_{n}", mine & product))
+            addresses[n] = at(looked + 1, f"address_{n}", addresses[n])
+        same = at(looked + 1, "same", same)
+        bank, product, drain = (until(added, looked + 1, name, value) for name, value in (
+            ("bank", bank), ("product", product), ("drain", drain)))
+
+        # Flags of the sums: of the one that grows, then of the one that goes.
         out = Signal(layout.layout, reset_less=True)
         m.d.comb += self.chain_o.eq(out)
-        carry, stage_drain = Const(0, 1), drain
+        begins = bank ^ at(added + 1, "bank", bank)
+        for name, event in (("plus", nan | infinite & ~sign), ("minus", nan | infinite & sign)):
+            grows, goes = (Signal(name=f"{name}_{what}", reset_less=True)
+                           for what in ("grows", "goes"))
+            m.d.sync += grows.eq(event & product | grows & ~begins)
+            with m.If(begins):
+                m.d.sync += goes.eq(grows)
+            m.d.sync += out[name].eq(self.chain_i[name] | goes & drain)
+
+        # Add it to the word, part by part, each with the carry of the one before, one stage later:
+        # a short carry chain, and still one product per cycle. Of the words that were read in the
+        # stage before, one grows, and the other one goes out, joined with those from below.
+        carry = Const(0, 1)
         for n, bits in enumerate(layout.parts):
-            name = str(n)
             if n:
-                stage = added + n
-                word  = at(stage, "word", word)
-                write = at(stage, "write", write)
                 rest  = term[min(len(term) - 1, layout.parts[n - 1]):]  # at least the sign
-                term  = at(stage, "term", rest.as_signed())
-                carry = at(stage, "carry", carry)
-                stage_drain = at(stage, "drain", stage_drain)
-            m.submodules[f"part_{n}"] = memory = Memory(shape=bits, depth=layout.words, init=[])
-            read_port, write_port = memory.read_port(domain="comb"), memory.write_port()
+                term  = at(added + n, "term", rest.as_signed())
+                carry = at(added + n, "carry", carry)
+                same  = at(added + n - 1, "same", same)
+                bank  = at(added + n, "bank", bank)
             addend = Signal(bits, name=f"addend_{n}")
             total  = Signal(bits + 2, name=f"total_{n}")
+            words  = []
+            for b in (0, 1):
+                if n:
+                    adds[b]   = at(added + n, f"adds_{b}", adds[b])
+                    blanks[b] = at(added + n - 1, f"blank_{b}", blanks[b])
+                m.submodules[f"part_{n}_{b}"] = memory = Memory(
+                    shape=bits, depth=layout.words, init=[])
+                read_port, write_port = memory.read_port(domain="comb"), memory.write_port()
+                m.d.comb += read_port.addr.eq(addresses[b])
+                addresses[b] = at(added + n, f"address_{b}", addresses[b])
+                m.d.comb += [
+                    write_port.addr.eq(addresses[b]),
+                    write_port.data.eq(total[1:]),
+                    write_port.en.eq(adds[b]),
+                ]
+                words.append(at(added + n, f"word_{n}_{b}", Mux(blanks[b], 0, read_port.data)))
+            again = Signal(bits, name=f"again_{n}", reset_less=True)
+            m.d.sync += again.eq(Mux(same, total[1:], 0))
+            grows = Mux(bank, words[1], words[0]) | again
+            goes  = Mux(bank, words[0], words[1])
             m.d.comb += addend.eq(term)
             if n:  # the carry comes in below the lowest bit
-                m.d.comb += total.eq(Cat(1, read_port.data) + Cat(carry, addend))
+                m.d.comb += total.eq(Cat(1, grows) + Cat(carry, addend))
             else:
-                m.d.comb += total[1:].eq(read_port.data + addend)
+                m.d.comb += total[1:].eq(grows + addend)
             carry = total[-1]
-            m.d.comb += [
-                read_port.addr.eq(word),
-                write_port.addr.eq(word),
-                write_port.data.eq(Mux(stage_drain, 0, total[1:])),
-                write_port.en.eq(write),
-            ]
-            # A stage of the column's way out.
-            m.d.sync += out.parts[name].eq(
-                Mux(stage_drain, read_port.data, self.chain_i.parts[name]))
-
-        # Flags of the sum.
-        for name, event in (("nan", nan), ("plus", infinite & ~sign), ("minus", infinite & sign)):
-            flag = Signal(name=name)
-            m.d.sync += flag.eq(flag | event)
-            with m.If(drain):
-                m.d.sync += flag.eq(0)
-            m.d.sync += out[name].eq(Mux(drain, flag, self.chain_i[name]))
+            m.d.sync += out.parts[str(n)].eq(self.chain_i.parts[str(n)] | goes)
         return m

@@ -12,7 +12,7 @@ from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.formats import FloatFormat, Format
+from hw.formats import Format
 
 __all__ = [
     "CellType", "Wire", "Register", "WeightStationaryCell", "OutputStationaryCell", "cell_type",
@@ -122,41 +122,50 @@ class WeightStationaryCell(CellType):
 
 
 class OutputStationaryCell(CellType):
-    """``acc += a * w``: ``core`` has ports ``kind``, ``a``, ``w``, ``chain_i`` and ``chain_o``.
+    """``acc += a * w``: ``core`` has ports ``control``, ``a``, ``w``, ``chain_i`` and ``chain_o``.
 
-    :class:`hw.systolic.os_mesh.OsKind` says what a beat does.
+    :class:`hw.systolic.os_mesh.OsControl` says what a beat does.
 
     Attributes
     ----------
-    drain_beats : :class:`int`
-        Beats behind a sum's products that hand its words out; 0 if its last product does.
     words : :class:`int`
-        Cycles a sum takes on its column's way out.
-    row_skew : :class:`int`
-        Cycles by which a row runs behind the one above it. A sum climbs one row per cycle, so the
-        sums of a column leave ``row_skew + 1`` cycles apart, which is at least ``words``.
+        Beats that hand a sum out, and cycles it takes on its column's way out.
+    banks : :class:`int`
+        2: a sum may be handed out while the next one grows, until ``bank`` changes again. 1: it has
+        one word, which is handed out just ``drain_after`` beats behind the last product.
+    drain_after : :class:`int`
+        Beats from the last product to the first that may hand the sum out.
     chain_latency : :class:`int`
-        Cycles from the operands that hand a word out to ``chain_o``.
+        Cycles from the beat that hands a word out to ``chain_o``.
     chain_shape : ShapeLike
         A word on its way out.
     settle_tiles : :class:`int`
         Sums whose results are thrown away after a reset, until memories that it cannot clear agree.
+    bias_stream : :class:`bool`
+        Biases are added at the end of the column, and the array has a stream of them. Otherwise a
+        bias is one more product; see :meth:`with_bias`.
     """
 
     dataflow = "os"
-    drain_beats: int
     words: int
-    row_skew: int
+    banks: int
+    drain_after: int
     chain_latency: int
     chain_shape: object
     settle_tiles: int = 0
+    bias_stream: bool = False
 
     @abstractmethod
-    def column(self, result: Format) -> wiring.Component:
-        """The end of a column's way out: ports ``row``, ``chain`` and ``value``.
+    def column(self, result: Format, segments: int = 1, tiles: int = 2) -> wiring.Component:
+        """The ends of a column's ways out, one for each segment of its rows.
 
+        Ports ``row`` (a bit for each segment), ``chain`` (array of ``chain_shape``) and ``value``.
         ``row`` is high with a sum's first word at ``chain``; ``value``, a word of ``result``,
-        follows :meth:`column_latency` cycles later.
+        follows :meth:`column_latency` cycles later. Sums of two segments may overlap, but do not
+        begin in the same cycle.
+
+        With ``bias_stream``, also ``bias``, a struct: ``write``, ``write_tile``, ``value`` (a bias,
+        and the tile it is for, modulo ``tiles``) and ``tile`` (that of the sum at ``chain``).
         """
 
     @abstractmethod
@@ -165,14 +174,8 @@ class OutputStationaryCell(CellType):
 
     def with_bias(self, a, w, bias):
         """Matrices with one more product in each sum, ``bias * 1``."""
-        if not isinstance(self.operand, FloatFormat):
-            raise ValueError(f"bias must be left out for {self.name} cells")
         one = np.full((len(a), 1), self.operand.bias << self.operand.fraction, a.dtype)
         return np.concatenate([one, a], axis=1), np.concatenate([bias[None], w])
-
-    def drain_operands(self, word) -> tuple[object, object]:
-        """Words of activation and weight that select ``word`` of a sum in a drain beat."""
-        return 0, 0
 
 
 _CELLS = {

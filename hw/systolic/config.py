@@ -34,9 +34,10 @@ class ArrayConfig:
     result:   str = option("", "results: float32 or bfloat16 for bf16, int32 for int8")
     depth:    int = option(512, "partial sums a weight-stationary column holds, "
                                 "a power of two, 16 to 4096")
+    segment:  int = option(4, "rows of exact cells that share a way out: 1, 2, 4, 8, 16, 32 or 64")
 
     def __post_init__(self):
-        for name in ("rows", "cols", "depth"):
+        for name in ("rows", "cols", "depth", "segment"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name} must be an integer, not {value!r}")
@@ -45,6 +46,9 @@ class ArrayConfig:
                 raise ValueError(f"{name} must be 1 to 64, not {getattr(self, name)!r}")
         if self.depth not in (1 << n for n in range(4, 13)):
             raise ValueError(f"depth must be a power of two, 16 to 4096, not {self.depth!r}")
+        if self.segment not in (1 << n for n in range(7)):
+            raise ValueError("segment must be 1, 2, 4, 8, 16, 32 or 64, "
+                             f"not {self.segment!r}")
         _choose("format", self.format, _FORMATS)
         self._default("contract", _CONTRACT_OF[self.format])
         _choose("contract", self.contract, _CONTRACTS)

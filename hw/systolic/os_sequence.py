@@ -4,7 +4,6 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.systolic.os_mesh import OsKind
 from hw.systolic.sequence import COUNT_WIDTH, ArrayError
 
 __all__ = ["OsCommand", "OsBeat", "OsSequencer"]
@@ -14,25 +13,29 @@ class OsCommand(data.Struct):
     """``tiles`` tiles of results, each the sum of ``k`` products; both 1 to 65535.
 
     ``relu``: negative results become 0. ``keep``: the tile (one only) is not finished; its sums
-    stay where they are, and the next command adds to them.
+    stay where they are, and the next command adds to them. ``bias``: each finished tile takes a
+    beat of biases, of an array that has such a stream.
     """
 
     tiles: COUNT_WIDTH
     k:     COUNT_WIDTH
     relu:  1
     keep:  1
+    bias:  1
 
 
-class OsBeat(data.StructLayout):
-    """What an array does in one cycle. ``out``: the beat begins to hand a tile out."""
+class OsBeat(data.Struct):
+    """What an array does in one cycle.
 
-    def __init__(self, drain_beats: int):
-        super().__init__({
-            "kind": OsKind,
-            "word": range(max(drain_beats, 1)),
-            "out":  1,
-            "relu": 1,
-        })
+    ``product``: add a product to the sums in ``bank``. ``drain``: begin to hand out the sums of the
+    other bank; ``seen``: somebody wants them.
+    """
+
+    product: 1
+    bank:    1
+    drain:   1
+    seen:    1
+    relu:    1
 
 
 class OsSequencer(wiring.Component):
@@ -40,8 +43,8 @@ class OsSequencer(wiring.Component):
 
     Parameters
     ----------
-    drain_beats : :class:`int`
-        Beats behind a tile's products; 0: the last product hands the sums out.
+    drain_after : :class:`int`
+        Cycles from a tile's last product to ``drain``, 1 or more.
     gap : :class:`int`
         Cycles between two tiles on their way out, at least.
     tile_rows : :class:`int`
@@ -58,85 +61,72 @@ class OsSequencer(wiring.Component):
     i_command : ``In(stream.Signature(OsCommand))``
     operand_valid : ``In(1)``, operand_ready : ``Out(1)``
         Activation and weight of a product, together.
+    bias_valid : ``In(1)``, bias_ready : ``Out(1)``
+        Taken with the last product of a tile whose command says ``bias``.
+    finish : ``Out(1)``
+        The product taken in this cycle is the last of a tile.
     o : ``Out(OsBeat)``
-        One cycle after the transfer it speaks of.
-    seen : ``Out(1)``
-        With ``o.out``: somebody wants this tile.
+        ``product`` one cycle after the transfer it speaks of.
     taken : ``In(1)``
         A result beat has left.
     error : ``Out(ArrayError)``
     """
 
-    def __init__(self, *, drain_beats: int, gap: int, tile_rows: int, credits: int,
+    def __init__(self, *, drain_after: int, gap: int, tile_rows: int, credits: int,
                  k_max: int | None, settle: int):
-        self.drain_beats, self.gap, self.tile_rows = drain_beats, gap, tile_rows
+        self.drain_after, self.gap, self.tile_rows = drain_after, gap, tile_rows
         self.credits, self.k_max, self.settle = credits, k_max, settle
         super().__init__({
             "i_command":     In(stream.Signature(OsCommand)),
             "operand_valid": In(1),
             "operand_ready": Out(1),
-            "o":             Out(OsBeat(drain_beats)),
-            "seen":          Out(1),
+            "bias_valid":    In(1),
+            "bias_ready":    Out(1),
+            "finish":        Out(1),
+            "o":             Out(OsBeat),
             "taken":         In(1),
             "error":         Out(ArrayError),
         })
 
     def elaborate(self, platform):
         m = Module()
-        busy, draining = Signal(), Signal()
+        busy, bank = Signal(), Signal()
         settling = Signal(range(self.settle + 1), init=self.settle)
         command = Signal(OsCommand)
         ki, ti = Signal(COUNT_WIDTH), Signal(COUNT_WIDTH)
         wait = Signal(range(self.gap + 1))
-        word = Signal(range(max(self.drain_beats, 1)))
         credits = Signal(range(self.credits + 1), init=self.credits)
 
         # A tile leaves when the way out is free and all its rows have room at the end of it.
         free = (wait == 0) & (credits >= self.tile_rows)
-        out, drain, fire, tile_done = Signal(), Signal(), Signal(), Signal()
+        visible = settling == 0
+        out, fire = Signal(), Signal()
         last = ki == 1
         done = last & ~command.keep
-        if self.drain_beats:
-            m.d.comb += [
-                drain.eq(draining & (free | (word != 0))),
-                out.eq(drain & (word == 0)),
-                tile_done.eq(drain & (word == self.drain_beats - 1)
-                             | fire & last & command.keep),
-                self.operand_ready.eq(busy & ~draining),
-            ]
-            with m.If(drain):
-                m.d.sync += word.eq(word + 1)
-            with m.If(drain & tile_done):
-                m.d.sync += [draining.eq(0), word.eq(0)]
-            with m.If(fire & done):
-                m.d.sync += draining.eq(1)
-        else:
-            m.d.comb += [
-                out.eq(fire & done),
-                tile_done.eq(fire & last),
-                self.operand_ready.eq(busy & (~done | free)),
-            ]
-        m.d.comb += fire.eq(self.operand_ready & self.operand_valid)
+        m.d.comb += [
+            self.operand_ready.eq(
+                busy & (~done | free & (self.bias_valid | ~command.bias))),
+            fire.eq(self.operand_ready & self.operand_valid),
+            self.finish.eq(fire & done),
+            self.bias_ready.eq(self.finish & command.bias),
+            out.eq(self.finish | ~visible & free),
+        ]
         with m.If(fire):
             m.d.sync += ki.eq(Mux(last, command.k, ki - 1))
         with m.If(out):
-            m.d.sync += wait.eq(self.gap - 1)
+            m.d.sync += [wait.eq(self.gap - 1), bank.eq(~bank)]
         with m.Elif(wait != 0):
             m.d.sync += wait.eq(wait - 1)
+        with m.If(out & ~visible):
+            m.d.sync += settling.eq(settling - 1)
 
-        visible = settling == 0
-        finish = tile_done & busy & (ti == 1)
-        with m.If(tile_done & busy):
+        tile_done = fire & last
+        finish = tile_done & (ti == 1)
+        with m.If(tile_done):
             m.d.sync += ti.eq(ti - 1)
         with m.If(finish):
             m.d.sync += busy.eq(0)
-        if self.settle:
-            with m.If(~visible):
-                with m.If(tile_done):
-                    m.d.sync += settling.eq(settling - 1)
-                with m.Elif(~draining):
-                    m.d.sync += draining.eq(1)
-        m.d.sync += credits.eq(credits + self.taken - Mux(out & visible, self.tile_rows, 0))
+        m.d.sync += credits.eq(credits + self.taken - Mux(self.finish, self.tile_rows, 0))
 
         # Commands, once what a reset left behind is out.
         settled = Signal(init=not self.settle)
@@ -160,16 +150,11 @@ class OsSequencer(wiring.Component):
             with m.Else():
                 m.d.sync += busy.eq(1)
 
-        m.d.sync += [
-            self.o.kind.eq(OsKind.IDLE),
-            self.o.word.eq(word),
-            self.o.out.eq(out),
-            self.o.relu.eq(command.relu),
-            self.seen.eq(visible),
-        ]
-        with m.If(fire):
-            m.d.sync += self.o.kind.eq(OsKind.PRODUCT if self.drain_beats else
-                                       Mux(done, OsKind.LAST, OsKind.PRODUCT))
-        with m.If(drain):
-            m.d.sync += self.o.kind.eq(OsKind.DRAIN)
+        m.d.sync += [self.o.product.eq(fire), self.o.bank.eq(bank)]
+        leaving = Cat(out, visible, command.relu)
+        for n in range(self.drain_after):
+            later = Signal(3, name=f"leaving_{n}")
+            m.d.sync += later.eq(leaving)
+            leaving = later
+        m.d.sync += Cat(self.o.drain, self.o.seen, self.o.relu).eq(leaving)
         return m

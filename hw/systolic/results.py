@@ -15,7 +15,8 @@ class ResultColumn(wiring.Component):
 
     def __init__(self, width: int, depth: int):
         self.width, self.depth = width, depth
-        beat = data.StructLayout({"write": 1, "relu": 1, "address": range(depth)})
+        beat = data.StructLayout({
+            "write": 1, "release": 1, "relu": 1, "address": range(depth)})
         super().__init__({
             "beat_i":       In(beat),
             "beat_o":       Out(beat),
@@ -48,7 +49,8 @@ class ResultBuffer(wiring.Component):
     """Rows of results that arrive one column per cycle leave as whole beats.
 
     Room is the writer's business: it may have ``depth`` rows under way that have not been taken,
-    and ``taken`` tells it about each one that was.
+    and ``taken`` tells it about each one that was. Rows are written in any order, and leave in that
+    of their addresses, around and around.
 
     Parameters
     ----------
@@ -57,11 +59,18 @@ class ResultBuffer(wiring.Component):
     cols : :class:`int`
     depth : :class:`int`
         Rows, a power of two.
+    group : :class:`int`
+        Rows that ``release`` speaks of.
 
     Members
     -------
     write : ``In(1)``
         Column 0's result is at ``values[0]``; that of column ``j`` follows ``j`` cycles later.
+    address : ``In(range(depth))``
+        With ``write``: the row, modulo ``depth``.
+    release : ``In(1)``
+        The next ``group`` rows are there, or will be: row ``n`` of them, ``n`` from 0, is written
+        at most ``n`` cycles from now.
     relu : ``In(1)``
         With ``write``: negative results become 0. NaN has no sign here and passes.
     values : array of ``In(width)``
@@ -70,18 +79,21 @@ class ResultBuffer(wiring.Component):
 
     Timing
     ------
-    Latency: ``cols + 2`` cycles from ``write`` to ``o.valid``. Throughput: one row per cycle.
+    Latency: ``cols + 2`` cycles from ``release`` to the first ``o.valid``. Throughput: one row
+    per cycle.
     """
 
-    def __init__(self, width: int, cols: int, depth: int):
-        self.width, self.cols, self.depth = width, cols, depth
+    def __init__(self, width: int, cols: int, depth: int, group: int = 1):
+        self.width, self.cols, self.depth, self.group = width, cols, depth, group
         self.latency = self.latency_of(cols)
         super().__init__({
-            "write":  In(1),
-            "relu":   In(1),
-            "values": In(width).array(cols),
-            "o":      Out(stream.Signature(data.ArrayLayout(width, cols))),
-            "taken":  Out(1),
+            "write":   In(1),
+            "address": In(range(depth)),
+            "release": In(1),
+            "relu":    In(1),
+            "values":  In(width).array(cols),
+            "o":       Out(stream.Signature(data.ArrayLayout(width, cols))),
+            "taken":   Out(1),
         })
 
     @staticmethod
@@ -90,20 +102,19 @@ class ResultBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        address, level = Signal(range(self.depth)), Signal(range(self.depth + 1))
+        level = Signal(range(self.depth + 1))
         read_en = Signal()
         read_address = Signal(range(self.depth))
 
-        with m.If(self.write):
-            m.d.sync += address.eq(address + 1)
         shared, before = ResultColumn(self.width, self.depth), None
         for c in range(self.cols):
             m.submodules[f"column_{c}"] = column = Shared("result_column", shared)
             if before is None:
                 m.d.comb += [
                     column.beat_i.write.eq(self.write),
+                    column.beat_i.release.eq(self.release),
                     column.beat_i.relu.eq(self.relu),
-                    column.beat_i.address.eq(address),
+                    column.beat_i.address.eq(self.address),
                 ]
             else:
                 m.d.comb += column.beat_i.eq(before.beat_o)
@@ -120,7 +131,8 @@ class ResultBuffer(wiring.Component):
             read_en.eq((level != 0) & (~self.o.valid | self.o.ready)),
             self.taken.eq(self.o.valid & self.o.ready),
         ]
-        m.d.sync += level.eq(level + before.beat_o.write - read_en)
+        m.d.sync += level.eq(
+            level + Mux(before.beat_o.release, self.group, 0) - read_en)
         with m.If(read_en):
             m.d.sync += read_address.eq(read_address + 1)
         with m.If(~self.o.valid | self.o.ready):

@@ -15,13 +15,12 @@ result, both included, with streams that never wait.
 
 Output-stationary, tiles t = 0, 1, ... of all commands in a row, each of k(t) products:
 
-    out(0)    = k(0) + d                                   the command takes cycle 0
-    out(t)    = out(t - 1) + max(k(t) + drain_beats, gap)
-    cycles    = out + 1 - d + latency
+    out(0)    = k(0)                                       the command takes cycle 0
+    out(t)    = out(t - 1) + max(k(t), gap)
+    cycles    = out + 1 + latency
 
-with d = 1 for cells that drain behind their last product, else 0; ``gap``, the cycles in which a
-column hands out its R sums; and ``latency``, see :class:`OsTiming`. A command that keeps its tile
-adds its k to that of the next.
+with ``gap``, the cycles in which a column hands out its R sums, and ``latency``, see
+:class:`OsTiming`. A command that keeps its tile adds its k to that of the next.
 """
 
 from collections.abc import Iterable
@@ -40,7 +39,7 @@ __all__ = [
 FORMULAS = {
     "ws": "cols + sum over commands but the last of ((k-1)*max(n*p, turnaround) + n*p), p = max(m, "
           "cols), + for the last command (k-1)*max(n*p, turnaround) + (n-1)*p + m + latency",
-    "os": "k of the first tile + sum over further tiles of max(k + drain_beats, gap) + 1 + latency",
+    "os": "k of the first tile + sum over further tiles of max(k, gap) + 1 + latency",
 }
 
 
@@ -84,21 +83,51 @@ class WsTiming:
 class OsTiming:
     """Fixed distances, in cycles, in an output-stationary array of ``config``.
 
-    ``spacing``: from a row's sum to the next row's, at the top of a column. ``gap``: from a tile on
-    its way out to the next. ``chain``: from the beat that hands a tile out, as the sequencer gives
-    it, to the first word of row 0 at the top of column 0. ``latency``: from a tile's last product
-    to the transfer of its last result.
+    A column is cut into segments of ``segment`` rows, each with a way out of its own. Row
+    ``s * segment + i`` begins to hand out its sum ``drain_delay`` cycles after row 0, so that it is
+    at the top of its segment ``spacing`` cycles behind the row above, and its result comes
+    ``written`` cycles after that of row 0. Segments are ``segment + 1`` cycles apart, an odd number
+    for an even ``segment``: no two results of a column meet.
+
+    ``gap``: from a tile on its way out to the next. ``chain``: from the beat that hands a tile out
+    to the first word of row 0 at the top of column 0. ``release``: from the result of row 0 until
+    all others come in time, row by row. ``latency``: from a tile's last product to the transfer of
+    its last result.
     """
 
     config: ArrayConfig
 
     @property
+    def segment(self) -> int:
+        rows = self.config.rows
+        return min(self.config.segment, rows) if self.config.cell.banks == 2 else rows
+
+    @property
+    def segments(self) -> int:
+        return -(-self.config.rows // self.segment)
+
+    @property
     def spacing(self) -> int:
-        return self.config.cell.row_skew + 1
+        # A row runs a cycle behind the one above, and its sum climbs one row per cycle.
+        return max(self.config.cell.words, 2)
+
+    def drain_delay(self, row: int) -> int:
+        return row // self.segment * (self.segment + 1) + row % self.segment * (self.spacing - 1)
+
+    def written(self, row: int) -> int:
+        return self.drain_delay(row) + row % self.segment
 
     @property
     def gap(self) -> int:
-        return self.spacing * (self.config.rows - 1) + self.config.cell.words
+        cell, rows = self.config.cell, range(self.config.rows)
+        return max(
+            # A segment's ways out, one sum behind the other.
+            self.spacing * (self.segment - 1) + cell.words,
+            # Results of a tile come before those of the next.
+            max(map(self.written, rows)) + 1,
+            # A bank is empty when the tile after the next begins to fill it.
+            max(self.drain_delay(row) - row for row in rows) + cell.words + cell.drain_after - 1,
+        )
 
     @property
     def chain(self) -> int:
@@ -110,10 +139,13 @@ class OsTiming:
         return self.config.cell.column_latency(FORMATS[self.config.result])
 
     @property
+    def release(self) -> int:
+        return max(self.written(row) - row for row in range(self.config.rows))
+
+    @property
     def latency(self) -> int:
-        behind = 2 if self.config.cell.drain_beats else 1
-        return (behind + self.chain + self.spacing * (self.config.rows - 1) + self.column
-                + ResultBuffer.latency_of(self.config.cols))
+        return (1 + self.config.cell.drain_after + self.chain + self.column + self.release
+                + self.config.rows - 1 + ResultBuffer.latency_of(self.config.cols))
 
 
 class WsGemm(NamedTuple):
@@ -145,16 +177,15 @@ def ws_cycles(config: ArrayConfig, commands: Iterable[WsGemm]) -> int:
 
 def os_cycles(config: ArrayConfig, commands: Iterable[OsGemm]) -> int:
     """Cycles of a queue of ``commands`` on an output-stationary array."""
-    timing, drain_beats = OsTiming(config), config.cell.drain_beats
-    behind = 1 if drain_beats else 0
+    timing = OsTiming(config)
     out, kept = None, 0
     for tiles, k, keep in commands:
         if keep:
             kept += k
             continue
         if out is None:
-            out, tiles = kept + k + behind, tiles - 1
+            out, tiles = kept + k, tiles - 1
         elif kept:
-            out, tiles = out + max(kept + k + drain_beats, timing.gap), tiles - 1
-        out, kept = out + tiles * max(k + drain_beats, timing.gap), 0
-    return (out or 0) + 1 - behind + timing.latency
+            out, tiles = out + max(kept + k, timing.gap), tiles - 1
+        out, kept = out + tiles * max(k, timing.gap), 0
+    return (out or 0) + 1 + timing.latency

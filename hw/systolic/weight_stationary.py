@@ -167,11 +167,16 @@ class WeightStationaryArray(wiring.Component):
             columns[0].bottom_i.address.eq(push_address),
             sequencer.pushed.eq(push),
         ]
+        result_address = Signal(range(self.result_depth))
         m.submodules.emit = packing = DelayLine(1, unsigned(1), self.timing.pack)
         m.d.comb += [
             packing.i.flags.eq(emit),
             packing.i.payload.eq(bottom.o.payload),
             results.write.eq(packing.o.flags),
+            results.release.eq(packing.o.flags),
+            results.address.eq(result_address),
             results.relu.eq(packing.o.payload),
         ]
+        with m.If(packing.o.flags):
+            m.d.sync += result_address.eq(result_address + 1)
         return m

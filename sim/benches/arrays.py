@@ -19,7 +19,8 @@ def array(config: ArrayConfig):
 async def products(dut, config: ArrayConfig, stall: float) -> None:
     """Three products, queued; sizes that fill the tiles, so that every result is one of theirs."""
     draw = np.random.default_rng(rng("products").getrandbits(32))
-    gemms = [random_gemm(config, config.rows * m, k, config.cols * n, draw, relu=relu)
+    gemms = [random_gemm(config, config.rows * m, k, config.cols * n, draw, bias=relu,
+                         relu=relu)
              for m, k, n, relu in ((2, 5, 2, False), (1, 1, 1, True), (3, 7, 1, False))]
     inputs, outputs = beats(config, gemms, [golden(config, gemm) for gemm in gemms])
     await exchange(dut, {name: to_ints(rows) for name, rows in inputs.items()},

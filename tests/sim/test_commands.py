@@ -32,6 +32,7 @@ def run(main, *arguments) -> int:
      "format, contract and dataflow must be one of bf16 fma ws; bf16 exact os; int8 int ws; "
      "int8 int os; not bf16 exact ws"),
     (sim.gemm.main, ["--depth", 100], "depth must be a power of two, 16 to 4096, not 100"),
+    (sim.gemm.main, ["--segment", 3], "segment must be 1, 2, 4, 8, 16, 32 or 64, not 3"),
     (sim.gemm.main, ["--result", "int8"],
      "result must be float32 or bfloat16, not 'int8'"),
     (sim.gemm.main, ["--stall", 1], "stall must be at least 0 and below 1, not 1.0"),

@@ -10,7 +10,7 @@ from sim.exact_unit import exact_sums
 
 LAYOUT = ExactSum()
 K, SUMS, LANES = 5, 6, 2
-PERIOD = K + LAYOUT.words
+PERIOD = LAYOUT.words + 1
 
 
 class Recorder:
@@ -19,8 +19,8 @@ class Recorder:
     lanes = LANES
 
     def __init__(self, change=lambda valid: None):
-        self.valid = np.zeros((SUMS // LANES, PERIOD, LANES), np.uint8)
-        self.valid[:, K] = 1
+        self.valid = np.zeros((SUMS // LANES + 1, PERIOD, LANES), np.uint8)
+        self.valid[1:, 1] = 1
         change(self.valid)
 
     def pipe(self, inputs, outputs):
@@ -30,30 +30,32 @@ class Recorder:
 
 
 A, W = np.random.default_rng(0).integers(0, 1 << 16, (2, SUMS, K), np.uint16)
-EXPECTED = [(period * PERIOD + K) * LANES + lane
-            for period in range(SUMS // LANES) for lane in range(LANES)]
+EXPECTED = [(period * PERIOD + 1) * LANES + lane
+            for period in range(1, SUMS // LANES + 1) for lane in range(LANES)]
 
 
 def test_beats():
     engine = Recorder()
     assert exact_sums(engine, LAYOUT, A, W).tolist() == EXPECTED
     a = engine.inputs["a"].reshape(-1, PERIOD, LANES)
-    np.testing.assert_array_equal(a[:, :K].swapaxes(1, 2).reshape(SUMS, K), A)
-    drains = [LAYOUT.drain_operands(word) for word in range(LAYOUT.words)]
-    w = engine.inputs["w"].reshape(-1, PERIOD, LANES)
-    for lane in range(LANES):
-        assert list(zip(a[1, K:, lane].tolist(), w[1, K:, lane].tolist())) == drains
-    beat = [1] * K + [0] * LAYOUT.words
-    assert engine.inputs["product"].tolist() == beat * (SUMS // LANES)
-    assert engine.inputs["drain"].tolist() == [1 - product for product in beat] * (SUMS // LANES)
-    assert np.flatnonzero(engine.inputs["first"]).tolist() == [K, PERIOD + K, 2 * PERIOD + K]
+    np.testing.assert_array_equal(a[:-1, :K].swapaxes(1, 2).reshape(SUMS, K), A)
+    turns = {name: engine.inputs[name].reshape(-1, PERIOD).tolist()
+             for name in ("product", "bank", "drain", "word", "first")}
+    grows, rests = [1] * K + [0] * (PERIOD - K), [0] * PERIOD
+    assert turns["product"] == [grows] * 3 + [rests]
+    assert turns["bank"] == [[n % 2] * PERIOD for n in range(4)]
+    # The beat that changes the bank drains nothing.
+    goes = [0] + [1] * LAYOUT.words
+    assert turns["drain"] == [rests] + [goes] * 3
+    assert turns["word"] == [rests] + [[0, *range(LAYOUT.words)]] * 3
+    assert turns["first"] == [rests] + [[0, 1] + [0] * (PERIOD - 2)] * 3
 
 
 def test_results_in_the_wrong_cycle():
     def change(valid):
-        valid[0, K, 1] = 0   # sum 1 never comes
-        valid[1, 3, 0] = 1   # sum 2 comes twice
-        valid[2, K:K + 2, 1] = 0, 1  # sum 5 comes late
+        valid[1, 1, 1] = 0   # sum 1 never comes
+        valid[2, 3, 0] = 1   # sum 2 comes twice
+        valid[3, 1:3, 1] = 0, 1  # sum 5 comes late
 
     words = exact_sums(Recorder(change), LAYOUT, A, W).tolist()
     assert [word == 0xffffffff for word in words] == [False, True, True, False, False, True]

@@ -18,9 +18,10 @@ SIZES = [(1, 1), (3, 5), (5, 2)]  # the smallest, and two that no swapped index 
 
 
 @cache
-def driver(cell: str, rows: int, cols: int, depth: int = 32, result: str = "") -> ArrayDriver:
+def driver(cell: str, rows: int, cols: int, depth: int = 32, result: str = "",
+           segment: int = 2) -> ArrayDriver:
     return ArrayDriver(ArrayConfig(rows=rows, cols=cols, depth=depth, result=result,
-                                   **CELLS[cell]))
+                                   segment=segment, **CELLS[cell]))
 
 
 def any_bits(config: ArrayConfig, rng: np.random.Generator, m: int, k: int, n: int) -> Gemm:

@@ -6,6 +6,7 @@ import pytest
 from hw.formats import BFLOAT16, FLOAT32
 from hw.systolic.config import ArrayConfig
 from hw.systolic.sequence import ArrayError
+from hw.systolic.timing import OsTiming
 from sim.gemm import golden, random_gemm
 from sim.golden.formats import convert, encode
 from sim.systolic import Gemm, predicted_cycles
@@ -24,7 +25,7 @@ def test_random_shapes_match_model_and_formula(cell, rows, cols):
         rng = np.random.default_rng([seed, rows, cols])
         m, k, n = rng.integers(1, (40, 30, 24))
         gemm = random_gemm(array.config, m, k, n, rng,
-                           bias=cell != "int8_os" and bool(seed & 1), relu=bool(seed & 2))
+                           bias=bool(seed & 1), relu=bool(seed & 2))
         assert_exact(array, [gemm], f"seed {seed}: {m} x {k} x {n}",
                      stall=[0.0, 0.3, 0.8][seed % 3], seed=seed)
 
@@ -33,9 +34,40 @@ def test_random_shapes_match_model_and_formula(cell, rows, cols):
 @pytest.mark.parametrize("cell", CELLS)
 def test_queued_products_follow_without_a_bubble(cell, stall):
     array, rng = driver(cell, 3, 5), np.random.default_rng(7)
-    gemms = [random_gemm(array.config, *rng.integers(1, 20, 3), rng, relu=bool(n & 1))
-             for n in range(6)]
+    gemms = [random_gemm(array.config, *rng.integers(1, 20, 3), rng, bias=n % 3 > 0,
+                         relu=bool(n & 1)) for n in range(6)]
     assert_exact(array, gemms, stall=stall, seed=3)
+
+
+#    rows, cols, segment
+TALL = [
+    (5, 2, 1),   # each row a way out of its own
+    (9, 1, 4),   # the last segment has one row
+    (17, 1, 2),  # nine segments: results come over a longer time than a segment takes
+    (6, 2, 16),  # one segment, larger than the array
+]
+
+
+@pytest.mark.parametrize("rows, cols, segment", TALL)
+def test_segments_of_exact_columns(rows, cols, segment):
+    """Sums long and short of what a tile takes on its way out, queued."""
+    array = driver("exact", rows, cols, segment=segment)
+    for seed in range(9):
+        rng = np.random.default_rng([seed, rows])
+        gemms = [random_gemm(array.config, *rng.integers(1, (3 * rows, k, 3 * cols)), rng,
+                             bias=bool(seed & 1)) for k in (9, 60, 140)]
+        assert_exact(array, gemms, f"seed {seed}", stall=[0.0, 0.3, 0.8][seed % 3], seed=seed)
+
+
+def test_no_two_results_of_a_column_meet():
+    """And none comes later than the buffer asks for it, in arrays of any height."""
+    for rows in range(1, 65):
+        for segment in (1, 2, 4, 8, 16, 32, 64):
+            timing = OsTiming(ArrayConfig(rows=rows, contract="exact", segment=segment))
+            written = [timing.written(row) for row in range(rows)]
+            assert len(set(written)) == rows
+            assert max(written) < timing.gap
+            assert all(at <= timing.release + row for row, at in enumerate(written))
 
 
 @pytest.mark.parametrize("cell", ["fma", "exact"])
@@ -72,14 +104,14 @@ def test_fma_order_matters():
 @pytest.mark.parametrize("cell", ["exact", "int8_os"])
 def test_any_order_and_any_split_of_k_is_the_same_sum(cell):
     array, rng = driver(cell, 3, 5), np.random.default_rng(4)
-    gemm = random_gemm(array.config, 7, 40, 8, rng)
+    gemm = random_gemm(array.config, 7, 40, 8, rng, bias=True)
     expected = array.run([gemm]).results[0]
     for seed in range(8):
         rng = np.random.default_rng(seed)
         order = rng.permutation(40)
         cuts = np.sort(rng.choice(np.arange(1, 40), rng.integers(0, 5), replace=False))
         passes = tuple(np.diff([0, *cuts, 40]).tolist())
-        other = Gemm(gemm.a[:, order], gemm.w[order], passes=passes)
+        other = Gemm(gemm.a[:, order], gemm.w[order], gemm.bias, passes=passes)
         np.testing.assert_array_equal(array.run([other]).results[0], expected, f"seed {seed}")
 
 
@@ -145,7 +177,7 @@ def test_reset_in_mid_product_leaves_nothing_behind(cell, cycles):
 @pytest.mark.parametrize("count, size, least", [
     (1, 256, 0.995), (1, 1024, 0.999), (1, 64, 0.84), (16, 64, 0.985),
 ])
-@pytest.mark.parametrize("cell", ["fma", "int8_ws"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_utilisation_by_the_formula(cell, count, size, least):
     """On 16 x 16. That the simulation counts what the formula says, the other tests show."""
     cycles = predicted_cycles(ArrayConfig(rows=16, cols=16, **CELLS[cell]), size, size, size, count)

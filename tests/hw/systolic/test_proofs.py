@@ -8,8 +8,9 @@ from hw.systolic.results import ResultBuffer
 from sim.prove import prove_streams
 
 
-def test_results_stay_offered():
-    prove_streams(ResultBuffer(width=4, cols=1, depth=4))
+@pytest.mark.parametrize("group", [1, 2])
+def test_results_stay_offered(group):
+    prove_streams(ResultBuffer(width=4, cols=1, depth=4, group=group))
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os"])
