@@ -70,7 +70,7 @@ class ExactCell(OutputStationaryCell):
     name = "exact"
     contract = "exact"
     operand, sum, bias = BFLOAT16, FLOAT32, BFLOAT16
-    operand_latency = Accumulate.latency_of(LAYOUT) - 1
+    operand_latency = Accumulate.latency_of(LAYOUT)
     sum_latency = 0
     loop_latency = 1
     k_max = LAYOUT.k_max
