@@ -122,19 +122,18 @@ def _array(**fields):
     """Products of all sizes and kinds of stalls; resets in the midst of them; wrong commands."""
     config = ArrayConfig(depth=16, **fields)
     make = cache(lambda: systolic_array(config))
-    longest = (config.cell.k_max or 1 << 20) - 1  # a bias may be one more product
 
     @cache
     def products(name):
         rng = np.random.default_rng(1)
         return [(product, golden(config, product)) for product in (
-            random_gemm(config, m, min(k, longest), n, rng, bias=bool(at & 1), relu=bool(at & 2))
+            random_gemm(config, m, k, n, rng, bias=bool(at & 1), relu=bool(at & 2))
             for at, (m, k, n) in enumerate(_SIZES[name]))]
 
     def right(driver: ArrayDriver, name: str, stall=0.0) -> bool:
         made, wanted = zip(*products(name))
         run = driver.run(made, stall=stall, seed=1,
-                         timeout=5_000_000 if name == "large" else 400_000)
+                         timeout=3_000_000 if name == "large" else 400_000)
         return all(map(np.array_equal, run.results, wanted)) \
             and (bool(stall) or run.cycles == run.formula_cycles)
 
@@ -146,7 +145,7 @@ def _array(**fields):
             and _fills(engine, make()) and right(driver, "few") \
             and all(_interrupted(driver, products("small"), cycles, stall) and right(driver, "few")
                     for cycles, stall in _INTERRUPTIONS) \
-            and right(driver, "large")
+            and (bool(config.cell.k_max) or right(driver, "large"))  # long sums have another end
     # Over time, a proof about two arrays does not end.
     return make, check, {"steps": 0}
 

@@ -247,12 +247,7 @@ class _OutputStationary:
         w = w.reshape(k, self._nt, config.cols).transpose(1, 0, 2)
         shape = (self._nt, self._mt, k)
         tiles = self._mt * self._nt
-        if passes:
-            self.commands = [OsGemm(1, part, at < len(passes) - 1) for _ in range(tiles)
-                             for at, part in enumerate(passes)]
-        else:
-            self.commands = [OsGemm(min(COUNT_MAX, tiles - t), k)
-                             for t in range(0, tiles, COUNT_MAX)]
+        self.commands = self._commands(tiles, k, passes)
         self.inputs = {
             "i_command": np.array([
                 tiles | k << 16 | gemm.relu << 32 | keep << 33 | biased << 34
@@ -278,10 +273,20 @@ class _OutputStationary:
         tiles = matrix.reshape(self._mt, self._rows, self._nt, self._cols)
         return tiles.transpose(2, 0, 1, 3).reshape(-1, self._cols)
 
+    @staticmethod
+    def _commands(tiles: int, k: int, passes: Sequence[int] = ()) -> list[OsGemm]:
+        """A sum of more products than a command counts is kept between two."""
+        if k > COUNT_MAX and not passes:
+            passes = [min(COUNT_MAX, k - at) for at in range(0, k, COUNT_MAX)]
+        if passes:
+            return [OsGemm(1, part, at < len(passes) - 1) for _ in range(tiles)
+                    for at, part in enumerate(passes)]
+        return [OsGemm(min(COUNT_MAX, tiles - t), k) for t in range(0, tiles, COUNT_MAX)]
+
     @classmethod
     def predicted(cls, config: ArrayConfig, m: int, k: int, n: int, count: int) -> int:
         tiles = -(-m // config.rows) * -(-n // config.cols)
-        return cls.cycles(config, [OsGemm(tiles, k)] * count)
+        return cls.cycles(config, cls._commands(tiles, k) * count)
 
     @staticmethod
     def cycles(config: ArrayConfig, commands) -> int:
