@@ -1,14 +1,15 @@
 """The host's driver: ``python -m boards.host URL info``, ``run``, ``counters``.
 
 :func:`connect` opens a board by URL: ``serial:///dev/ttyUSB1``, ``socket://localhost:5000`` (a
-simulated board), or ``sim:DESIGN`` (the same in this process). It reads what is there before
-anything else is done.
+simulated board), ``sim:vta?preset=block4`` (the same in this process, any design and its options),
+or ``model:vta?preset=block4`` (NumPy). It reads what is there before anything else is done.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from boards.streams import IDENTITY as STREAMS
 from hw.bus.protocol import VERSION
 from hw.options import Parser, command
 from hw.tools import require
-from hw.vta.config import VtaConfig
+from hw.vta.config import VtaConfig, preset
 from hw.vta.isa import Fault
 from hw.vta.registers import IDENTITY as VTA
 from hw.vta.registers import POINTERS, register_map
@@ -164,8 +165,10 @@ def connect(url: str, *, baud: int = BAUD, timeout: float = 0.25) -> Any:
 
 def _port(url: str, baud: int) -> Any:
     scheme, _, rest = url.partition(":")
-    if scheme == "sim":
-        return _simulated(rest)
+    if scheme in _MADE:
+        name, _, text = rest.partition("?")
+        return _MADE[scheme](name, dict(part.partition("=")[::2] for part in text.split("&")
+                                        if part))
     require("serial", "pyserial", "boards")
     import serial
 
@@ -175,16 +178,38 @@ def _port(url: str, baud: int) -> Any:
         raise LinkError(f"cannot open {url!r}: {error}") from None
 
 
-def _simulated(name: str) -> Any:
-    from boards.simulated import SimulatedBoard  # edges: what is not needed for a real board
+def _configuration(name: str, options: dict[str, str]) -> tuple[Any, Any]:
+    """A design of `hw.build` and its configuration."""
     from hw.build import DESIGNS
 
-    name, _, text = name.partition("?")
     if name not in DESIGNS:
-        raise ValueError(f"url must be sim: and one of {', '.join(DESIGNS)}, not {name!r}")
-    options = dict(part.split("=", 1) for part in text.split("&") if part)
-    config = DESIGNS[name].config(**options)
-    return SimulatedBoard(DESIGNS[name].make(config))
+        raise ValueError(f"url must name one of {', '.join(DESIGNS)}, not {name!r}")
+    design = DESIGNS[name]
+    types = {each.name: type(each.default) for each in fields(design.config)}
+    if unknown := set(options) - set(types):
+        raise ValueError(f"options of {name} must be of {', '.join(types)}, "
+                         f"not {', '.join(sorted(unknown))}")
+    return design, design.config(**{key: types[key](value) for key, value in options.items()})
+
+
+def _simulated(name: str, options: dict[str, str]) -> Any:
+    from boards.simulated import SimulatedBoard
+
+    design, config = _configuration(name, options)
+    return SimulatedBoard(design.make(config), asdict(config))
+
+
+def _model(name: str, options: dict[str, str]) -> Any:
+    from boards.model import ModelBoard
+
+    if name != "vta":
+        raise ValueError(f"url must be model:vta, the design with a board of models, not {name!r}")
+    _, config = _configuration(name, options)
+    return ModelBoard(preset(config.preset))
+
+
+# Boards that are made here; they need what a real board does not.
+_MADE = {"sim": _simulated, "model": _model}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """The driver on simulated boards: the whole shell at bit level, behind a socket and in process."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from amaranth import *
@@ -8,7 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.host import StreamHost, VtaHost, connect, main
-from boards.link import Link, LinkError
+from boards.link import LinkError
 from boards.simulated import SimulatedBoard, served
 from boards.streams import StreamEngine
 from hw.vta.config import preset
@@ -51,45 +53,66 @@ def test_streams_behind_a_socket():
             host.link.read(0, 1)
 
 
-@pytest.fixture(scope="module")
-def board():
-    return SimulatedBoard(VtaCore(CONFIG), memory=1 << 17)
+# The same calls, whatever is at the other end.
+BOARDS = {
+    "model":  lambda: contextlib.nullcontext("model:vta?preset=block4"),
+    "sim":    lambda: contextlib.nullcontext("sim:vta?preset=block4"),
+    "socket": lambda: served(SimulatedBoard(VtaCore(CONFIG), memory=1 << 17)),
+}
 
 
-@pytest.mark.slow  # a minute to compile
-def test_programs_one_after_the_other(board):
-    host = VtaHost(Link(board))
-    assert host.config.to_dict() == CONFIG.to_dict()
-    assert host.shell["memory_bytes"] == 1 << 17
-    for seed in (1, 2):
-        program = fuzz_program(CONFIG, seed, length=12)
-        assert program.image.size <= 1 << 17
+@pytest.fixture(scope="module", params=[
+    "model", pytest.param("sim", marks=pytest.mark.slow),      # minutes to compile
+    pytest.param("socket", marks=pytest.mark.slow)])
+def url(request):
+    with BOARDS[request.param]() as url:
+        yield url
+
+
+def test_programs_one_after_the_other(url):
+    with connect(url) as host:
+        assert isinstance(host, VtaHost)
+        assert host.config.to_dict() == CONFIG.to_dict()
+        assert host.shell["memory_bytes"] >= 1 << 17
+        for seed in (1, 2):
+            program = fuzz_program(CONFIG, seed, length=12)
+            assert program.image.size <= 1 << 17
+            host.reset()
+            host.write(0, program.image)
+            expected = engine("iss", CONFIG).run(program.image, program.insn_addr,
+                                                 program.insn_count, Conditions())
+            ended = host.execute(program.insn_addr, program.insn_count)
+            assert ended == expected.status == Fault.DONE
+            np.testing.assert_array_equal(host.read(0, program.image.size), expected.image)
+            assert host.counters()["cycles"] > 0 or "model" in url
+
+
+def test_a_program_in_error(url):
+    with connect(url) as host:
         host.reset()
-        host.write(0, program.image)
-        expected = engine("iss", CONFIG).run(program.image, program.insn_addr, program.insn_count,
-                                             Conditions())
-        assert host.execute(program.insn_addr, program.insn_count) == expected.status == Fault.DONE
-        np.testing.assert_array_equal(host.read(0, program.image.size), expected.image)
-        assert host.counters()["cycles"] > 0
+        host.write(0, np.full(32, 0xff, np.uint8))  # two instructions that are none
+        assert host.execute(0, 2) not in (Fault.DONE, Fault.NO_FINISH)
+        assert host.read_register("error_insn") == 0
+        host.reset()
+        assert host.read_register("status") & 15 == 0
 
 
-@pytest.mark.slow
-def test_a_program_for_another_core_is_refused(board):
-    host = VtaHost(Link(board))
-    host.check(CONFIG.fingerprint)
-    with pytest.raises(ValueError, match="^the program must be made for this core .*, not for "):
-        host.check(preset("default").fingerprint)
+def test_a_program_for_another_core_is_refused(url):
+    with connect(url) as host:
+        host.check(CONFIG.fingerprint)
+        with pytest.raises(ValueError, match="^the program must be made for this core .*, not for"):
+            host.check(preset("default").fingerprint)
 
 
-@pytest.mark.slow
-def test_command(board, tmp_path, capsys):
+def test_command(url, tmp_path, capsys):
     program = fuzz_program(CONFIG, 3, length=6)
     program.image.tofile(tmp_path / "image")
-    with served(board) as url:
-        assert main([url, "info"]) == 0
-        assert main([url, "run", str(tmp_path / "image"), "--insn-addr", str(program.insn_addr),
-                     "--insn-count", str(program.insn_count), "--output",
-                     str(tmp_path / "after")]) == 0
+    with connect(url) as host:
+        host.reset()
+    assert main([url, "info"]) == 0
+    assert main([url, "run", str(tmp_path / "image"), "--insn-addr", str(program.insn_addr),
+                 "--insn-count", str(program.insn_count), "--output",
+                 str(tmp_path / "after")]) == 0
     assert '"engine": "vta"' in capsys.readouterr().out
     expected = engine("iss", CONFIG).run(program.image, program.insn_addr, program.insn_count,
                                          Conditions())
@@ -97,7 +120,9 @@ def test_command(board, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("url, error, said", [
-    ("sim:gpu", ValueError, "url must be sim: and one of .*, not 'gpu'"),
+    ("sim:gpu", ValueError, "url must name one of .*, not 'gpu'"),
+    ("model:lutnet", ValueError, "url must be model:vta, the design .*, not 'lutnet'"),
+    ("sim:vta?size=3", ValueError, "options of vta must be of preset, not size"),
     ("socket://localhost:1", LinkError, "cannot open 'socket://localhost:1': .*"),
     ("serial:///dev/nothing", LinkError, "cannot open 'serial:///dev/nothing': .*"),
 ])
