@@ -13,6 +13,7 @@ __all__ = ["NUMBER_WIDTH", "Dispatched", "Decoder", "Fetch"]
 
 NUMBER_WIDTH = 32  # of an instruction, counted from 0
 _INSN_BYTES = 16
+_BURST = 32  # beats at most: the first LOAD waits for two bursts, and not for a whole program
 
 
 class Dispatched(data.Struct):
@@ -143,7 +144,8 @@ class Fetch(wiring.Component):
         beat_bytes = config.bus_width // 8
         self._beat_width = config.address_width - exact_log2(beat_bytes)
         self._reader = RowReader(beat_width=self._beat_width, count_width=NUMBER_WIDTH + 2,
-                                 data_width=config.bus_width, longest=config.burst_beats)
+                                 data_width=config.bus_width,
+                                 longest=min(config.burst_beats, _BURST))
         super().__init__({
             "start":   In(1),
             "halt":    In(1),
