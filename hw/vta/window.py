@@ -80,6 +80,8 @@ class Window(wiring.Component):
 
     def __init__(self, config: VtaConfig, *, size: int = 8):
         self.config, self.size = config, size
+        self.entries = Array(Signal(Entry(), name=f"entry_{n}") for n in range(size))
+        self.head = Signal(range(size))  # of them, the oldest
         super().__init__({
             "enter": In(1), "entry": In(Entry()), "tail": Out(range(size)), "full": Out(1),
             "give": In(1), "given": In(range(size)), "ranges": In(Ranges(config)),
@@ -93,11 +95,10 @@ class Window(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         size = self.size
-        entries = Array(Signal(Entry(), name=f"entry_{n}") for n in range(size))
+        entries, head = self.entries, self.head
         ranges = [Signal(Ranges(self.config), name=f"ranges_{n}") for n in range(size)]
         waits = [Signal(size, name=f"waits_{n}") for n in range(size)]
         running = Signal(size)  # entered, and not complete
-        head = Signal(range(size))
 
         completed = Signal(size)
         for done in self.done:

@@ -8,11 +8,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw.bus.axi import Bursts, ReadPort
 from hw.bus.csr import AxiLite, AxiLiteSlave
+from hw.vta.compute import ComputeUnit
 from hw.vta.config import VtaConfig
-from hw.vta.isa import TOKENS, Token
+from hw.vta.isa import TOKENS, Isa, Opcode, Token
 from hw.vta.load_unit import LoadUnit
 from hw.vta.store import StoreUnit
 from hw.vta.tokens import TokenQueue, TokenQueues
+from hw.vta.window import Window
 from sim.prove import ProofError, prove, prove_streams
 
 TINY = VtaConfig(log_block=2, log_uop_buff_size=4, log_inp_buff_size=4, log_wgt_buff_size=6,
@@ -20,12 +22,13 @@ TINY = VtaConfig(log_block=2, log_uop_buff_size=4, log_inp_buff_size=4, log_wgt_
 
 
 class Claims(wiring.Component):
-    """``dut`` with free inputs, and flags that must stay 0."""
+    """``dut`` with free inputs, and flags that must stay 0; ``inputs`` are further free ones."""
 
-    def __init__(self, dut, flags):
+    def __init__(self, dut, flags, inputs=()):
         self.dut = dut
         super().__init__({
             **dut.signature.members,
+            **dict.fromkeys(inputs, In(1)),
             "broken": Out(data.StructLayout({flag: 1 for flag in flags})),
         })
 
@@ -97,8 +100,11 @@ def test_a_lost_token_would_be_found(monkeypatch):
 class UnitTakesWhatIsThere(Claims):
     """A unit takes only tokens that are available, posts only where there is room."""
 
+    flags = ()
+
     def __init__(self, dut):
-        super().__init__(dut, ["invented_prev", "invented_next", "lost_prev", "lost_next"])
+        super().__init__(dut, ["invented_prev", "invented_next", "lost_prev", "lost_next",
+                               *self.flags])
 
     def claim(self, m, dut, broken):
         for side in ("prev", "next"):
@@ -113,6 +119,79 @@ class UnitTakesWhatIsThere(Claims):
 @pytest.mark.parametrize("unit", [LoadUnit, StoreUnit])
 def test_units_take_and_post_tokens_as_they_may(unit):
     assert prove(UnitTakesWhatIsThere(unit(TINY))) >= 1
+
+
+class EachKeepsItsFlags(Claims):
+    """An instruction leaves the window with the flags it entered with, once, and in its turn.
+
+    Any one instruction is watched from when it enters. The claims ``inside``, ``kept`` and
+    ``places`` are what induction needs beside the others.
+    """
+
+    def __init__(self, dut):
+        super().__init__(dut, ["lost", "differs", "inside", "kept", "places"],
+                         inputs=["watch"])
+
+    def claim(self, m, dut, broken):
+        size = dut.size
+        m.d.comb += [Assume(~(dut.enter & dut.full)), Assume(~(dut.leave & ~dut.leaving))]
+        watched, ahead = Signal(), Signal(range(size))
+
+        def flags(entry):
+            return Cat(entry.number, entry.push_prev, entry.push_next, entry.finish)
+
+        kept = Signal.like(flags(dut.entry))
+        turn = watched & dut.leave & (ahead == 0)
+        with m.If(self.watch & dut.enter & ~watched):
+            m.d.sync += [watched.eq(1), ahead.eq(dut.count - dut.leave), kept.eq(flags(dut.entry))]
+        with m.Elif(turn):
+            m.d.sync += watched.eq(0)
+        with m.Elif(watched & dut.leave):
+            m.d.sync += ahead.eq(ahead - 1)
+        place = Signal(range(size))
+        m.d.comb += [
+            place.eq(dut.head + ahead),
+            broken.lost.eq(watched & (dut.count == 0)),
+            broken.differs.eq(turn & (flags(dut.oldest) != kept)),
+            broken.inside.eq(watched & (ahead >= dut.count)),
+            broken.kept.eq(watched & (flags(dut.entries[place]) != kept)),
+            broken.places.eq((dut.count > size)
+                             | (dut.tail != (dut.head + dut.count)[:len(dut.tail)])),
+        ]
+
+
+@pytest.mark.parametrize("size", [2, 8])
+def test_the_window_keeps_what_an_instruction_posts(size):
+    assert prove(EachKeepsItsFlags(Window(TINY, size=size))) >= 1
+
+
+def test_a_window_that_loses_its_place_would_be_found(monkeypatch):
+    monkeypatch.setattr("hw.vta.window._after", lambda index, size: Mux(index == 0, 0, index + 1))
+    with pytest.raises(ProofError, match="in cycle"):
+        prove(EachKeepsItsFlags(Window(TINY, size=2)))
+
+
+class PostsWhatLeaves(UnitTakesWhatIsThere):
+    """And takes the tokens of what it accepts, posts those of what leaves the window: no other."""
+
+    flags = ("pop_prev", "pop_next", "push_prev", "push_next")
+
+    def claim(self, m, dut, broken):
+        super().claim(m, dut, broken)
+        head = data.View(Isa(TINY).layouts[Opcode.FINISH], dut.i.p.word)
+        accepts = dut.i.valid & dut.i.ready
+        for side in ("prev", "next"):
+            m.d.comb += [
+                broken[f"pop_{side}"].eq(getattr(dut.tokens, f"pop_{side}")
+                                         != (accepts & head[f"pop_{side}"])),
+                broken[f"push_{side}"].eq(getattr(dut.tokens, f"push_{side}")
+                                          != (dut.window.leave
+                                              & dut.window.oldest[f"push_{side}"])),
+            ]
+
+
+def test_the_compute_unit_takes_and_posts_for_its_instructions():
+    assert prove(PostsWhatLeaves(ComputeUnit(TINY))) >= 1
 
 
 # AXI --------------------------------------------------------------------------------------------
