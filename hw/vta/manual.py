@@ -7,6 +7,7 @@ import sys
 
 from hw.vta.config import VtaConfig, preset
 from hw.vta.isa import EXTENSIONS, TOKENS, AluOp, Fault, Isa, Memory, Opcode, Unit
+from hw.vta.registers import register_map
 
 __all__ = ["manual", "SEMANTICS", "ALU_SEMANTICS", "FAULT_MEANING"]
 
@@ -147,6 +148,14 @@ these bits:
 """
 
 
+_REGISTERS = """## Registers
+
+AXI4-Lite, 32 bits each; the first ones are those of published VTA. A run: write `insn_count`,
+`insn_base` and the other bases, then 1 to `control`; it has ended when `control` reads 2, or with
+the interrupt. `status` and `error_insn` say how. After an error, write 1 to `reset` first.
+"""
+
+
 def manual(config: VtaConfig) -> str:
     """The page for ``config``, as Markdown."""
     isa = Isa(config)
@@ -178,6 +187,9 @@ def manual(config: VtaConfig) -> str:
     page += ["## Micro-operation\n", _bits(isa.uop_places)]
     page += ["## Status\n", _table(("code", "name", "meaning"), [
         (fault.value, fault.status, what) for fault, what in FAULT_MEANING.items()])]
+    page += [_REGISTERS, _table(("offset", "register", "access", "meaning"), [
+        (f"{register.offset:#05x}", register.name, register.access, register.doc)
+        for register in register_map(config).values()])]
     return "\n".join(page)
 
 
@@ -211,4 +223,8 @@ def _table(head, rows):
 
 
 if __name__ == "__main__":
-    print(manual(preset(*(sys.argv[1:2] or ["default"]))), end="")
+    try:
+        print(manual(preset(*(sys.argv[1:2] or ["default"]))), end="")
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
