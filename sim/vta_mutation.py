@@ -17,6 +17,7 @@ from sim.vta_engine import EngineError
 from sim.vta_faults import wrong_programs
 from sim.vta_fuzz import fuzz_program
 from sim.vta_rtl import VtaRtl
+from sim.vta_storms import refused, storms
 from sim.vta_traps import TRAPS, trap
 
 __all__ = ["WITHIN", "core", "check_core"]
@@ -52,59 +53,20 @@ def _cases() -> list[tuple]:
                       result.instruction, dram, machine.scratchpads()))
 
     programs = [trap(name, CONFIG)[0] for name in TRAPS]
-    programs += [_long_rows(), _full_queues()]
+    programs += [program for _, program in storms(CONFIG)]
     for number, program in enumerate(programs):
         add(np.frombuffer(bytes(program.image()), np.uint8), program.insn_addr, program.words,
             *_CONDITIONS[number % 2])
     for seed in range(_PROGRAMS):
         program = fuzz_program(CONFIG, seed)
         add(program.image, program.insn_addr, program.words, *_CONDITIONS[seed % 4])
-    for words, fault, number in wrong_programs(CONFIG).values():
+    wrong = [*wrong_programs(CONFIG).values(), *((words, fault, 0) for words, fault
+                                                 in refused(CONFIG))]
+    for words, fault, number in wrong:
         image = np.zeros(8192, np.uint8)
         image[4096:4096 + 16 * len(words)] = np.frombuffer(to_binary(words), np.uint8)
         cases.append((image, 4096, len(words), 5, 0.2, fault, number, None, None))
     return cases
-
-
-def _long_rows() -> Program:
-    """Rows of many bursts across 4 KiB, from and to addresses that no beat begins at."""
-    rng = np.random.default_rng(3)
-    with Program(CONFIG) as p:
-        depth = {name: CONFIG.depth(name) for name in ("inp", "wgt", "acc")}
-        x = p.buffer("x", Memory.INP, rng.integers(-128, 128, (2600, 4)).astype(np.int8))
-        a = p.buffer("a", Memory.ACC, rng.integers(-1 << 31, 1 << 31, (600, 4)).astype(np.int32))
-        w = p.buffer("w", Memory.WGT, rng.integers(-128, 128, (700, 16)).astype(np.int8))
-        y = p.buffer("y", Memory.OUT, 2600)
-        p.load(x, x=depth["inp"] - 1, dram=1001, sram=1)
-        p.load(w, x=depth["wgt"], dram=240)
-        p.load(w, y=3, x=5, stride=193, sram=2, dram=1, pad=(1, 0, 2, 1))
-        p.load(a, x=depth["acc"], dram=215, push="g2s")
-        p.store(y, x=depth["acc"], dram=1001, pop="g2s")
-        p.store(y, y=7, x=9, stride=301, dram=2, saturate=True)
-        p.store(y, y=2, x=20, stride=23, dram=2501, sram=3, sram_skip=2, sram_stride=31)
-        p.store(y, y=3, x=3, stride=1, dram=2560, sram=100, push="s2g")
-        p.load(Memory.ACC_8BIT, dram=y.base + 1003, x=77, sram=5, pop="s2g")
-        p.load(Memory.ACC_8BIT, dram=a.base * 4, y=2, x=31, stride=33, sram=85, pad=(0, 1, 1, 0))
-        p.finish()
-    return p
-
-
-def _full_queues() -> Program:
-    """More tokens than a queue holds, each way: the poster has to wait."""
-    with Program(CONFIG) as p:
-        for _ in range(18):
-            p.sync(Memory.INP, push="l2g")
-        for _ in range(3):
-            p.sync(Memory.UOP, pop="l2g", push="g2l g2s")
-        for _ in range(15):
-            p.sync(Memory.UOP, pop="l2g", push="g2l g2s")
-        for _ in range(18):
-            p.sync(Memory.OUT, pop="g2s", push="s2g")
-            p.sync(Memory.INP, pop="g2l")
-        for _ in range(18):
-            p.sync(Memory.UOP, pop="s2g")
-        p.finish()
-    return p
 
 
 # Timing -----------------------------------------------------------------------------------------
