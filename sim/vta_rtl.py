@@ -2,8 +2,10 @@
 
 import ctypes
 import hashlib
+import inspect
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,12 +15,15 @@ import numpy as np
 import hw
 from hw.cache import cached_dir
 from hw.verilog import to_verilog
+from hw.vta.assembler import from_binary
 from hw.vta.config import VtaConfig
 from hw.vta.core import VtaCore
 from hw.vta.isa import Fault, Isa
 from hw.vta.registers import COUNTERS, IDENTITY, POINTERS, register_map
+from sim.golden.vta import TraceRecord
 from sim.verilated import Engine
 from sim.vta_engine import Conditions, EngineError, Outcome
+from sim.vta_trace import Traced, trace_records
 
 __all__ = ["AxiError", "RtlEngine", "RtlResult", "VtaRtl", "core_verilog",
            "serve"]
@@ -69,12 +74,19 @@ def core_verilog(config: VtaConfig) -> str:
     The zeros that memories begin with are left out: the engine puts them there anyway, and reads
     megabytes of them slowly.
     """
+    return (_folder(config, VtaCore) / "vta.sv").read_text()
+
+
+def _folder(config: VtaConfig, make_core: type[VtaCore] | type[Traced]) -> Path:
     def make(folder: Path) -> None:
-        text = to_verilog(VtaCore(config), "vta")
-        (folder / "vta.sv").write_text(_ZEROS.sub("", text))
+        core = make_core(config)
+        (folder / "vta.sv").write_text(_ZEROS.sub("", to_verilog(core, "vta")))
+        if isinstance(core, Traced):
+            (folder / "fields.json").write_text(json.dumps(core.fields()))
 
     key = json.dumps(config.to_dict(), sort_keys=True)
-    return (cached_dir("vta", key, _sources(), make=make) / "vta.sv").read_text()
+    maker = Path(inspect.getfile(make_core)).read_bytes()
+    return cached_dir("vta", key, _sources(), maker, make=make)
 
 
 def serve(engine: Engine, image: np.ndarray, *, latency: int = 16, spread: int = 0,
@@ -116,11 +128,13 @@ class VtaRtl:
         Waveforms, see :class:`sim.verilated.Engine`.
     engine : :class:`sim.verilated.Engine`
         One that simulates this core already, with ``axi_memory.cpp``.
+    inside : :class:`str`
+        Path of the core in it, with a dot at the end.
     """
 
     def __init__(self, config: VtaConfig, *, trace: str | Path | None = None,
-                 engine: Engine | None = None):
-        self.config = config
+                 engine: Engine | None = None, inside: str = ""):
+        self.config, self._inside = config, inside
         self.registers = register_map(config)
         self.engine = engine or Engine(core_verilog(config), "vta", trace=trace,
                                        extra="axi_memory.cpp")
@@ -221,12 +235,33 @@ class VtaRtl:
             banks = []
             while True:
                 try:
-                    banks.append(self.engine.memory(f"{path}.bank_{len(banks)}"))
+                    banks.append(self.engine.memory(
+                        f"{self._inside}{path}.bank_{len(banks)}"))
                 except ValueError:
                     break
             rows = np.stack(banks, axis=1).reshape(self.config.depth(name), -1)
             result[name] = rows.view(dtype).reshape(-1, *shape)
         return result
+
+
+class TracedRtl(VtaRtl):
+    """A core that keeps what its instructions write."""
+
+    def __init__(self, config: VtaConfig):
+        folder = _folder(config, Traced)
+        self._fields = json.loads((folder / "fields.json").read_text())
+        super().__init__(config, engine=Engine((folder / "vta.sv").read_text(), "vta",
+                                               extra="axi_memory.cpp"), inside="core.")
+
+    def records(self, words: Sequence[int], executed: int) -> list[TraceRecord]:
+        """Of the last run since :meth:`restart`, see :func:`sim.vta_trace.trace_records`."""
+        size = ctypes.c_uint64()
+        get = self.engine._lib.npu_axi_trace
+        get.restype = ctypes.c_void_p
+        raw = ctypes.string_at(get(ctypes.byref(size)), size.value)
+        row = -(-self.engine.ports["writes"].width // 8)
+        events = [int.from_bytes(raw[at:at + row], "little") for at in range(0, len(raw), row)]
+        return trace_records(self.config, self._fields, events, words, executed)
 
 
 class RtlEngine:
@@ -235,14 +270,17 @@ class RtlEngine:
     def __init__(self, config: VtaConfig):
         self.config = config
         self.core = VtaRtl(config)
+        self._traced: TracedRtl | None = None
 
     def run(self, image: np.ndarray, insn_addr: int, insn_count: int, conditions: Conditions, *,
             trace: bool = False) -> Outcome:
         """Execute the stream in ``image`` (uint8, left as it is).
 
-        The core cannot be asked what each instruction wrote: there is no ``trace``.
+        The first ``trace`` builds a simulator of the core with its write ports in sight.
         """
-        core = self.core
+        if trace and self._traced is None:
+            self._traced = TracedRtl(self.config)
+        core = self._traced if trace else self.core
         core.restart()
         dram = image.copy()
         result = core.run(dram, insn_addr, insn_count, latency=conditions.latency,
@@ -256,5 +294,11 @@ class RtlEngine:
                 message = (f"instruction {result.instruction} "
                            f"({Isa(self.config).disassemble(word)}) stops the core, "
                            f"{result.status.status}")
+        records = []
+        if trace:
+            words = from_binary(image[insn_addr:insn_addr + 16 * insn_count].tobytes())
+            executed = len(words) if result.instruction is None else result.instruction
+            records = core.records(words, executed)
         return Outcome(result.status, result.cycles, dram, core.scratchpads(), result.counters,
-                       result.instruction, message)
+                       result.instruction, message, records)
+

@@ -22,6 +22,9 @@ struct AxiSetup {  // as the ctypes structure of sim/vta_rtl.py
     uint32_t read_beats, write_beats, reads, writes;  // counted
 };
 
+// Of a core with the ports `writes` and `writes_valid`: `writes`, in the cycles when it was valid.
+std::vector<uint8_t> g_trace;
+
 constexpr uint8_t kOkay = 0, kSlaveError = 2;
 
 struct AxiPorts {
@@ -117,6 +120,9 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
         }
     };
     bool r_open = false, b_open = false;
+    const uint8_t* trace_valid = p.data("writes_valid");
+    const Port trace = p.port("writes");
+    g_trace.clear();
     while (wrong.empty() && cycle < setup->timeout) {
         const bool dead = setup->dead_after >= 0 && cycle >= setup->dead_after;
         *arready = !dead && !pause();
@@ -193,6 +199,8 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
             answers.pop_front();
             b_open = false;
         }
+        if (trace_valid && *trace_valid)
+            g_trace.insert(g_trace.end(), trace.data, trace.data + trace.bytes);
         const bool finished = *irq;
         e.rise();
         cycle++;
@@ -201,4 +209,10 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
     *arready = *awready = *wready = *rvalid = *bvalid = 0;
     std::snprintf(message, message_bytes, "%s", wrong.c_str());
     return cycle;
+}
+
+// The trace of the last run: its bytes, which stay until the next.
+extern "C" const uint8_t* npu_axi_trace(uint64_t* bytes) {
+    *bytes = g_trace.size();
+    return g_trace.data();
 }
