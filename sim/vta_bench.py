@@ -1,5 +1,6 @@
 """Benchmark programs of the VTA core: their results are checked, their cycles reported."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,16 @@ class Workload:
 
     ``ideal_cycles`` are those of the resource it is about; ``baseline`` is a program without the
     work, whose cycles are subtracted. ``outputs`` is what the buffers must hold afterwards.
+    ``serial`` is the same work with tokens that let only one instruction execute at a time;
+    ``overhead_limit``: so many cycles are allowed above those of the busiest resource.
     """
     program: Program
     ideal_cycles: int
     about: dict
     outputs: dict[str, np.ndarray]
     baseline: Program | None = None
+    serial: Program | None = None
+    overhead_limit: Callable[[Conditions], int] | None = None
 
 
 def gemm(config: VtaConfig, size: int = 512) -> Workload:
@@ -170,16 +175,70 @@ def store(config: VtaConfig, total: int = 1 << 17) -> Workload:
                     {f"y{i}": a.astype(np.int8) for i in range(times)}, program(0))
 
 
-BENCHES = {"gemm": gemm, "alu": alu, "load": load, "store": store, "depthwise": depthwise}
+def overlap(config: VtaConfig, tiles: int = 32) -> Workload:
+    """Tiles that are loaded, multiplied, shifted and stored, double buffered.
+
+    Four products for each result keep GEMM busier than the bus and ALU. Above its cycles there is
+    what cannot overlap: before the first product its operands have to come, and after the last one
+    its tile has to be shifted and stored.
+    """
+    batch, block, rng = config.batch, config.block, np.random.default_rng(0)
+    terms = max(4, 2 * config.element_bytes("wgt") // config.element_bytes("inp") // block)
+    rows = min(config.depth("inp") // 2, config.depth("acc") // 2, 64)
+    x = rng.integers(-128, 128, (tiles, rows, batch, block), np.int8)
+    w = rng.integers(-128, 128, (terms, block, block), np.int8)
+    beat = config.bus_width // 8
+    tile = -(-rows * config.element_bytes("inp") // beat)
+
+    def program(serial):
+        with Program(config) as p:
+            xs = p.buffer("x", Memory.INP, x)
+            p.load(p.buffer("w", Memory.WGT, w), push="l2g")
+            halves = [p.kernel((half * rows, half * rows, k) for k in range(terms))
+                      for half in range(2)]
+            y = p.buffer("y", Memory.OUT, tiles * rows)
+            for t in range(tiles):
+                if serial and t:
+                    p.sync(Memory.UOP, pop="s2g", push="g2l")
+                p.load(xs, sram=t % 2 * rows, dram=t * rows, x=rows, push="l2g",
+                       pop="g2l" if t >= (1 if serial else 2) else "")
+                if t == 0:
+                    p.sync(Memory.UOP, pop="l2g")  # the weights
+                pop = "l2g s2g" if t >= 2 and not serial else "l2g"
+                p.gemm(halves[t % 2][:1], (rows, 1, 1), reset=True, pop=pop)
+                p.gemm(halves[t % 2], (rows, 1, 1),
+                       push="g2l" if not serial and t + 2 < tiles else "")
+                p.alu(AluOp.SHR, halves[t % 2][:1], (rows, 1), imm=7, push="g2s")
+                p.store(y, sram=t % 2 * rows, dram=t * rows, x=rows, pop="g2s", push="s2g")
+            for _ in range(0 if serial else min(tiles, 2) - 1):
+                p.sync(Memory.UOP, pop="s2g")
+            p.finish(pop="s2g")
+        return p
+
+    sums = np.einsum("trnl,kol->trno", x.astype(np.int32), w.astype(np.int32))
+    fill = terms * config.element_bytes("wgt") // beat + tile
+    return Workload(program(False), tiles * rows * (terms + 1),
+                    {"tiles": tiles, "rows": rows, "products": terms},
+                    {"y": (sums >> 7).astype(np.int8)}, serial=program(True),
+                    overhead_limit=lambda c: fill + rows + tile + 4 * c.latency + 150)
 
 
-def bench(what: str, config: VtaConfig, engine, conditions: Conditions) -> dict:
+BENCHES = {"gemm": gemm, "alu": alu, "load": load, "store": store, "depthwise": depthwise,
+           "overlap": overlap}
+
+
+def bench(what: str, config: VtaConfig, engine, conditions: Conditions, **size: int) -> dict:
     """Run a benchmark: its cycles, those predicted, the share of them that did useful work.
 
-    ``serial_cycles`` is the sum of what the instructions take one after the other. ``status`` is
-    ``done``, or the name of the core's error, or ``mismatch`` if the results are wrong.
+    ``size``: the parameter of the workload's function, if not its default.
+
+    ``lower_bound_cycles`` are those of the busiest of read bus, write bus, GEMM and ALU;
+    ``serial_cycles`` is the sum of what the instructions take one after the other, as the model
+    has it, ``serialised_cycles`` what the engine needs if the tokens let it overlap nothing.
+    ``status`` is ``done``, or the name of the core's error, or ``mismatch`` if the results are
+    wrong.
     """
-    work = BENCHES[what](config)
+    work = BENCHES[what](config, **size)
     measured = _run(engine, work.program, conditions)
     predicted = _run(IssEngine(config), work.program, conditions)
     problem = differences(predicted, measured)
@@ -195,9 +254,18 @@ def bench(what: str, config: VtaConfig, engine, conditions: Conditions) -> dict:
     if work.baseline is not None:
         took -= _run(engine, work.baseline, conditions).cycles
         expected -= _run(IssEngine(config), work.baseline, conditions).cycles
+    bound = max(predicted.counters[name] for name in (
+        "cycles_gemm", "cycles_alu", "read_beats", "write_beats"))
+    extra = {}
+    if work.serial is not None:
+        extra["serialised_cycles"] = _run(engine, work.serial, conditions).cycles
+    if work.overhead_limit is not None:
+        extra |= {"overhead_cycles": measured.cycles - bound,
+                  "overhead_limit": work.overhead_limit(conditions)}
     return {"bench": what, "status": "done", "cycles": took, "predicted_cycles": expected,
             "ideal_cycles": work.ideal_cycles, "utilisation": round(work.ideal_cycles / took, 4),
-            "serial_cycles": _serial(config, work.program, conditions), **work.about,
+            "lower_bound_cycles": bound,
+            "serial_cycles": _serial(config, work.program, conditions), **extra, **work.about,
             "bus_width": config.bus_width, "tile": [config.batch, config.block, config.block],
             "latency": conditions.latency, "stall": conditions.stall, "seed": conditions.seed}
 

@@ -17,6 +17,7 @@ from hw.tools import run
 from hw.vta.accumulators import accumulator_banks
 from hw.vta.alu import LONG
 from hw.vta.config import VtaConfig
+from hw.vta.fetch import FETCH_BURST
 from hw.vta.isa import AluOp, Isa, Memory, Opcode
 from hw.vta.load import Transfer, write_lanes
 from sim.tools import NATIVE, require_native, versions
@@ -126,7 +127,8 @@ def _setup(config, isa, insn_addr, dram_bytes, latency, costs, serial) -> np.nda
     uop = [number for name in ("dst_idx", "src_idx")
            for number in (isa.uop_places[name][0], isa.uop_places[name][2])]
     return np.array([
-        latency, config.bus_width // 8, config.burst_beats, config.reads, config.writes,
+        latency, config.bus_width // 8, config.burst_beats,
+        min(config.burst_beats, FETCH_BURST), config.reads, config.writes,
         config.queue_depth, (1 << config.token_width) - 1, config.depth("uop"),
         config.depth("acc"), accumulator_banks(config), lanes[Memory.UOP], *uop,
         *(kind.element_bytes for kind in kinds), *(kind.beats for kind in kinds),

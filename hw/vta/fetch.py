@@ -9,11 +9,11 @@ from hw.bus.axi import Burst, ReadBeat, RowReader
 from hw.vta.config import VtaConfig
 from hw.vta.isa import EXTENSIONS, TOKENS, AluOp, Fault, Isa, Memory, Opcode, Unit
 
-__all__ = ["NUMBER_WIDTH", "Dispatched", "Decoder", "Fetch"]
+__all__ = ["FETCH_BURST", "NUMBER_WIDTH", "Dispatched", "Decoder", "Fetch"]
 
 NUMBER_WIDTH = 32  # of an instruction, counted from 0
 _INSN_BYTES = 16
-_BURST = 32  # beats at most: the first LOAD waits for two bursts, and not for a whole program
+FETCH_BURST = 32  # beats at most: the first LOAD waits for two bursts, and not for a whole program
 
 
 class Dispatched(data.Struct):
@@ -145,7 +145,7 @@ class Fetch(wiring.Component):
         self._beat_width = config.address_width - exact_log2(beat_bytes)
         self._reader = RowReader(beat_width=self._beat_width, count_width=NUMBER_WIDTH + 2,
                                  data_width=config.bus_width,
-                                 longest=min(config.burst_beats, _BURST))
+                                 longest=min(config.burst_beats, FETCH_BURST))
         super().__init__({
             "start":   In(1),
             "halt":    In(1),

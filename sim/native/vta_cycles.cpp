@@ -22,7 +22,7 @@ struct Insn {
 };
 
 struct Setup {
-    i64 latency, bus_bytes, burst_beats, reads, writes, queue_depth, tokens_most, uop_depth,
+    i64 latency, bus_bytes, burst_beats, fetch_beats, reads, writes, queue_depth, tokens_most, uop_depth,
         acc_depth, banks, scan_lanes, uop_dst_at, uop_dst_bits, uop_src_at, uop_src_bits,
         element_bytes[6], beats[6], elements[6], pad_lanes[6], insn_addr, dram_bytes, timeout,
         window, waiting, loops, gemm_read, gemm_write, alu_short, alu_long, scan_turns,
@@ -85,8 +85,8 @@ struct Row { i64 beat, beats; bool tag; };
 struct Bursts {
     i64 block = 1, beat = 0, left = 0, offered_beats = 0;
     bool tag = false, offered = false, offered_tag = false;
-    Bursts(const Setup& s) {
-        while (2 * block <= std::min(s.burst_beats, 4096 / s.bus_bytes)) block *= 2;
+    Bursts(const Setup& s, i64 longest) {
+        while (2 * block <= std::min(longest, 4096 / s.bus_bytes)) block *= 2;
     }
     i64 most() const { return block - beat % block; }
     bool steps(bool ready) const { return left && (!offered || ready); }
@@ -112,8 +112,8 @@ struct RowReader {
     Slice<i64> ask;   // its payload: beats
     Slice<bool> give;
     i64 free;
-    RowReader(const Setup& s)
-        : bursts(s), buffer(std::max<i64>(2 * std::min(s.burst_beats, 4096 / s.bus_bytes), 16)),
+    RowReader(const Setup& s, i64 longest)
+        : bursts(s, longest), buffer(std::max<i64>(2 * std::min(longest, 4096 / s.bus_bytes), 16)),
           free(buffer.depth) {}
     bool goes() const { return ask.ready && free >= bursts.offered_beats; }
     bool accepts() const { return bursts.accepts(goes()); }
@@ -151,7 +151,7 @@ struct Loader {
     i64 held_position = 0, held_count = 0, done_cookie = 0, done_insn = 0;
     bool held_acc = false;
 
-    Loader(const Setup& s, const Insn* insns) : s(s), insns(insns), reader(s) {}
+    Loader(const Setup& s, const Insn* insns) : s(s), insns(insns), reader(s, s.burst_beats) {}
     bool idle() const { return state == 0; }
     bool gives_range() const { return state == s.load_prepare && plans.writable() && !command.skip; }
     bool active() const { return state || plans.readable() || busy || done; }
@@ -424,11 +424,11 @@ struct Core {
     Core(const Setup& s, const Insn* insns, i64 insn_count, const uint8_t* dram, Times* times,
          Result& r)
         : s(s), insns(insns), insn_count(insn_count), dram(dram), times(times), r(r),
-          uops(s.uop_depth), fetch(this->s),
+          uops(s.uop_depth), fetch(this->s, s.fetch_beats),
           queue{Buffered(s.queue_depth), Buffered(s.queue_depth), Buffered(s.queue_depth)},
           load(this->s, insns), loader(this->s, insns), gemm_queue(s.waiting), alu_queue(s.waiting),
           gemm(this->s, insns), alu(this->s, insns), gemm_stages(s.gemm_write + 2, Stage{}),
-          alu_stages(s.alu_long + 1, Stage{}), bursts(this->s), lengths(s.writes),
+          alu_stages(s.alu_long + 1, Stage{}), bursts(this->s, s.burst_beats), lengths(s.writes),
           answers(s.writes) {
         place = s.bus_bytes > 16 ? s.insn_addr / 16 % (s.bus_bytes / 16) : 0;
         asking = insn_count != 0;

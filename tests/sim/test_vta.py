@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,6 +212,14 @@ def test_bench(what, least, capsys):
     assert report["cycles"] == report["predicted_cycles"] <= report["serial_cycles"]
 
 
+def test_bench_tells_the_bounds(capsys):
+    assert main(["bench", "overlap"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["lower_bound_cycles"] == 32 * 5 * 64 == report["ideal_cycles"]
+    assert report["overhead_cycles"] == report["cycles"] - report["lower_bound_cycles"]
+    assert report["serial_cycles"] > 2 * report["lower_bound_cycles"]
+
+
 @pytest.mark.parametrize("name", ["small", "block4"])
 def test_bench_gemm_is_right_everywhere(name, capsys):
     assert main(["bench", "gemm", "--config", name]) == 0
@@ -272,3 +281,17 @@ def test_engine_leaves_the_image_alone():
     IssEngine(program.config).run(program.image, program.insn_addr, program.insn_count,
                                   Conditions())
     assert (program.image == before).all()
+
+
+def test_the_documented_program_runs(tmp_path, monkeypatch, capsys):
+    """The example of docs/vta.md, and the command behind it."""
+    page = (Path(__file__).parents[2] / "docs/vta.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {})
+    said = capsys.readouterr().out.split()[-2:]
+    command = re.search(r"^python -m sim.vta (run .*?)(?:  #|$)", page, re.MULTILINE)[1].split()
+    assert said == [command[command.index(f"--insn-{what}") + 1] for what in ("addr", "count")]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "done"
+    out = np.frombuffer((tmp_path / "out.bin").read_bytes(), np.int8)
+    assert (out[0x3000:0x3000 + 13 * 16] == 4 * 16 // 4).all()

@@ -8,9 +8,11 @@ from hw.vta.config import PRESETS, VtaConfig, preset
 from hw.vta.isa import AluOp, Fault, Isa, Memory, Opcode
 from hw.vta.registers import COUNTERS, IDENTITY, register_map
 from sim.golden.vta import Machine, simulate
+from sim.vta_bench import bench
+from sim.vta_engine import Conditions
 from sim.vta_faults import wrong_programs
 from sim.vta_fuzz import fuzz_program
-from sim.vta_rtl import VtaRtl
+from sim.vta_rtl import RtlEngine, VtaRtl
 
 CONFIG = preset("block4")
 ISA = Isa(CONFIG)
@@ -73,7 +75,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # scripts/nightly runs 1000 of each preset besides
 @pytest.mark.parametrize("name", VARIANTS)
 def test_random_programs_of_every_configuration(name):
     core = VtaRtl(VARIANTS[name])
@@ -287,3 +289,18 @@ def test_memory_that_answers_in_time_is_used_in_full(core):
     assert cycles_of(core, loads(6)) - cycles_of(core, loads(2)) <= 4 * beats / 0.95
 
 
+
+
+@pytest.mark.parametrize("latency", [1, 16, 100])
+def test_what_cannot_overlap_is_a_constant(latency):
+    """Double buffered: the cycles of the busiest part and a constant, however long it runs."""
+    engine, overheads = RtlEngine(CONFIG), []
+    for tiles in (8, 48):
+        report = bench("overlap", CONFIG, engine, Conditions(latency=latency), tiles=tiles)
+        assert report["status"] == "done"
+        assert report["overhead_cycles"] <= report["overhead_limit"]
+        # Without overlap it takes the sum of all parts.
+        assert 0.95 < report["serialised_cycles"] / report["serial_cycles"] < 1.15
+        assert report["serialised_cycles"] > 1.4 * report["cycles"]
+        overheads.append(report["overhead_cycles"])
+    assert overheads[1] <= overheads[0] + 8
