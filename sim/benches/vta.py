@@ -1,102 +1,24 @@
-"""VTA core: random programs through another party's AXI4 memory and AXI4-Lite master."""
+"""VTA core, 1x4x4: random programs with cocotbext-axi's memory and master."""
 
 import cocotb
-import numpy as np
-from cocotb.triggers import RisingEdge, with_timeout
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
 from hw.vta.config import preset
 from hw.vta.core import VtaCore
-from hw.vta.isa import Fault
-from hw.vta.registers import IDENTITY, register_map
-from sim.benches.agents import rng, start
-from sim.golden.vta import Machine, simulate
-from sim.vta_fuzz import fuzz_program
+from sim.benches.vta_host import an_error, random_programs
 
 CONFIG = preset("block4")
-PROGRAMS = 3
-_FAST = 2000  # us that a program may take
 
 
 def component() -> VtaCore:
     return VtaCore(CONFIG)
 
 
-def pauses(*names, stall):
-    """Endless pauses with probability ``stall``."""
-    random = rng(*names)
-    while True:
-        yield random.random() < stall
-
-
-class Host:
-    """The registers by name, and the memory."""
-
-    def __init__(self, dut, stall):
-        self.dut, self.map = dut, register_map(CONFIG)
-        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi_"), dut.clk, dut.rst, size=1 << 16)
-        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_"), dut.clk, dut.rst)
-        for side in (self.ram, self.registers):
-            for name, channel in (("aw", side.write_if.aw_channel), ("w", side.write_if.w_channel),
-                                  ("b", side.write_if.b_channel), ("ar", side.read_if.ar_channel),
-                                  ("r", side.read_if.r_channel)):
-                channel.set_pause_generator(pauses(type(side).__name__, name, stall=stall))
-
-    async def write(self, name, value):
-        await self.registers.write_dword(self.map[name].offset, value)
-
-    async def read(self, name):
-        return await self.registers.read_dword(self.map[name].offset)
-
-    async def run(self, program):
-        """Execute a :class:`sim.vta_fuzz.FuzzProgram`; status, and DRAM afterwards."""
-        self.ram.write(0, program.image.tobytes())
-        await self.write("insn_base", program.insn_addr)
-        await self.write("insn_count", program.insn_count)
-        await self.write("irq", 3)
-        await self.write("control", 1)
-        while not self.dut.irq.value:
-            await RisingEdge(self.dut.clk)
-        assert await self.read("control") == 0b10
-        image = np.frombuffer(self.ram.read(0, len(program.image)), np.uint8)
-        return Fault(await self.read("status") & 15), image
-
-
 @cocotb.test()
 @cocotb.parametrize(stall=[0.0, 0.3, 0.7])
 async def random_programs_match_the_simulator(dut, stall):
-    host = Host(dut, stall)
-    await start(dut)
-    assert await host.read("identity") == IDENTITY
-    machine = Machine(CONFIG)  # scratchpads persist from program to program, here and there
-    for seed in range(PROGRAMS):
-        program = fuzz_program(CONFIG, cocotb.RANDOM_SEED * PROGRAMS + seed)
-        expected = program.image.copy()
-        machine.tokens.clear()  # those left over would let the units run apart
-        model = simulate(machine, program.words, expected)
-        await host.write("reset", 1)
-        status, image = await with_timeout(host.run(program), _FAST, "us")
-        assert status == model.status == Fault.DONE
-        np.testing.assert_array_equal(image, expected)
+    await random_programs(dut, CONFIG, stall)
 
 
 @cocotb.test()
 async def an_error_is_told_and_cleared(dut):
-    host = Host(dut, 0.2)
-    await start(dut)
-    host.ram.write(0, bytes([7]) + bytes(15))  # no such opcode
-    await host.write("insn_count", 1)
-    await host.write("irq", 1)
-    await host.write("control", 1)
-    while not dut.irq.value:
-        await RisingEdge(dut.clk)
-    assert await host.read("status") == Fault.ILLEGAL_OPCODE | 1 << 9
-    assert await host.read("error_insn") == 0
-    await host.write("reset", 1)
-    assert await host.read("status") == 0
-    program = fuzz_program(CONFIG, cocotb.RANDOM_SEED)
-    expected = program.image.copy()
-    simulate(Machine(CONFIG), program.words, expected)
-    status, image = await with_timeout(host.run(program), _FAST, "us")
-    assert status == Fault.DONE
-    np.testing.assert_array_equal(image, expected)
+    await an_error(dut, CONFIG)
