@@ -7,44 +7,43 @@ import numpy as np
 from hw.compiler.evaluate import evaluate
 from hw.compiler.graph import Graph, Node
 from hw.compiler.integer import MOVES, format_at, real_constant
+from hw.compiler.qlinear import QLINEAR
 
 __all__ = ["qlinear_to_qdq", "signed", "quantise_biases", "batch_norm_to_affine",
            "moves_before_dequantise", "fold_constants"]
 
-# Operand positions (value, scale, zero point), result's (scale, zero point), and the bias.
-_QLINEAR = {"QLinearConv": ("Conv", ((0, 1, 2), (3, 4, 5)), (6, 7), 8),
-            "QLinearMatMul": ("MatMul", ((0, 1, 2), (3, 4, 5)), (6, 7), None)}
+_NOT_OF_ONNX = ("channels_last", "opset")  # attributes of onnxruntime's operators
 _SAME_FORMAT = (*MOVES, "MaxPool")  # what they return has the format of their input
 
 
 def qlinear_to_qdq(graph: Graph) -> Graph:
-    """QLinearConv and QLinearMatMul as dequantise, operator, quantise."""
+    """Operators that quantise by themselves as dequantise, operator, quantise."""
     made, constants = [], {}
     for node in graph.nodes:
-        if node.op not in _QLINEAR:
+        form = QLINEAR.get(node.op)
+        if form is None:
             made.append(node)
             continue
-        op, operands, result, bias = _QLINEAR[node.op]
-        reals = []
-        for index, places in enumerate(operands):
+        y, reals, scales = node.outputs[0], [], []
+        for index, places in enumerate(form.places(node.inputs)):
             names = tuple(node.inputs[p] for p in places)
-            reals.append(f"{node.outputs[0]}~real{index}")
+            scales.append(graph.constants.get(names[1]))
+            reals.append(f"{y}~real{index}")
             made.append(_linear("DequantizeLinear", f"{node.name}~input{index}", names, reals[-1],
-                                graph, axis=0 if op == "Conv" else -1))
-        if bias is not None and len(node.inputs) > bias and node.inputs[bias] in graph.constants:
+                                graph, form.channel_axis(index, node.attributes)))
+        bias = node.inputs[form.bias] if form.bias is not None and \
+            len(node.inputs) > form.bias else ""
+        if bias and all(s is not None for s in scales):
             # Its scale is the product of the operands' scales, by definition.
-            scale = np.multiply(*(np.float32(graph.constants[node.inputs[p]])
-                                  for _, p, _ in operands))
-            name = f"{node.outputs[0]}~bias"
-            constants[f"{name}~scale"] = scale
-            made.append(_linear("DequantizeLinear", f"{node.name}~bias",
-                                (node.inputs[bias], f"{name}~scale"), name, graph, axis=0))
-            reals.append(name)
-        real = f"{node.outputs[0]}~real"
-        made.append(Node(node.name, op, tuple(reals), (real,), node.attributes))
-        names = (real, *(node.inputs[p] for p in result))
-        made.append(_linear("QuantizeLinear", f"{node.name}~result", names, node.outputs[0],
-                            graph, axis=1))
+            constants[f"{y}~bias~scale"] = np.prod(
+                np.broadcast_arrays(*(np.float32(s) for s in scales)), axis=0)
+            made.append(Node(f"{node.name}~bias", "DequantizeLinear", (bias, f"{y}~bias~scale"),
+                             (f"{y}~bias",), {"axis": 0}))
+            reals.append(f"{y}~bias")
+        attributes = {k: v for k, v in node.attributes.items() if k not in _NOT_OF_ONNX}
+        made.append(Node(node.name, form.op, tuple(reals), (f"{y}~real",), attributes))
+        names = (f"{y}~real", *(node.inputs[p] for p in form.result))
+        made.append(_linear("QuantizeLinear", f"{node.name}~result", names, y, graph, axis=1))
     return graph.change(made, constants)
 
 

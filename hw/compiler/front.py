@@ -107,6 +107,9 @@ def calibration_of(path: str | Path, inputs: Mapping[str, TensorType]) -> list[d
     """
     try:
         data = np.load(path, allow_pickle=False)
+        if not isinstance(data, np.ndarray):
+            with data as file:
+                data = dict(file)
     except (OSError, ValueError) as error:
         raise Refusal(f"calibration must be an .npy or .npz file of numbers, not {str(path)!r} "
                       f"({error})") from None

@@ -20,9 +20,10 @@ from hw.compiler import relations
 from hw.compiler.compare import samples_for
 from hw.compiler.graph import Graph
 from hw.compiler.onnx_io import IR, OPSET, constants_of, node_from_onnx, type_of
+from hw.compiler.qlinear import QLINEAR
 from hw.compiler.types import ADDRESS_SPACE, Refusal, TensorType
 
-__all__ = ["CALIBRATION_SEED", "read", "bound", "prepare", "is_float", "quantise",
+__all__ = ["CALIBRATION_SEED", "read", "bound", "prepare", "is_float", "quantise", "quantise_to",
            "calibration_inputs", "samples_of"]
 
 CALIBRATION_SAMPLES, CALIBRATION_SEED = 32, 0
@@ -141,9 +142,10 @@ def _convert(model: onnx.ModelProto) -> onnx.ModelProto:
             said = str(error).strip().splitlines()[-1]
             raise Refusal(f"opset {version} cannot be brought to {OPSET}: {said}",
                           nearest=f"export with opset {OPSET}") from None
-    kept = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    used = {node.domain for node in model.graph.node} - {"ai.onnx"} | {""}
+    kept = [o for o in model.opset_import if o.domain in used]
     del model.opset_import[:]
-    model.opset_import.extend(kept[:1])
+    model.opset_import.extend(kept)
     model.ir_version = IR
     with contextlib.suppress(onnx.shape_inference.InferenceError):  # the verifier says it better
         model = onnx.shape_inference.infer_shapes(model)  # outputs may be declared without shape
@@ -203,7 +205,7 @@ def _quietly():
 
 
 def _quantises_activations(model: onnx.ModelProto) -> bool:
-    return any("QuantizeLinear" == n.op_type or n.op_type.startswith("QLinear")
+    return any("QuantizeLinear" == n.op_type or n.op_type in QLINEAR
                or n.op_type in ("ConvInteger", "MatMulInteger") for n in model.graph.node)
 
 
@@ -250,16 +252,22 @@ class _Reader:
 def quantise(model: onnx.ModelProto,
              samples: Sequence[Mapping[str, np.ndarray]]) -> onnx.ModelProto:
     """The model in QDQ form: symmetric int8, weights per channel, by onnxruntime."""
+    with tempfile.TemporaryDirectory() as folder:
+        quantise_to(Path(folder) / "model.onnx", model, samples)
+        return onnx.load(Path(folder) / "model.onnx")
+
+
+def quantise_to(path: Path, model: onnx.ModelProto, samples, form="QDQ", activations="QInt8",
+                weights="QInt8", per_channel=True, symmetric=True) -> None:
+    """Writes ``model`` quantised in one of onnxruntime's other forms, too."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    model, excluded = _plain_gemms(model)
-    with tempfile.TemporaryDirectory() as folder, _quietly():
-        result = Path(folder) / "model.onnx"
-        quantize_static(model, result, _Reader(samples), quant_format=QuantFormat.QDQ,
-                        per_channel=True, activation_type=QuantType.QInt8,
-                        weight_type=QuantType.QInt8, nodes_to_exclude=excluded,
-                        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True})
-        return onnx.load(result)
+    model, excluded = _plain_gemms(model)  # a copy: quantize_static changes what it is given
+    with _quietly():
+        quantize_static(model, path, _Reader(samples), quant_format=QuantFormat[form],
+                        per_channel=per_channel, activation_type=QuantType[activations],
+                        weight_type=QuantType[weights], nodes_to_exclude=excluded,
+                        extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True})
 
 
 def _plain_gemms(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:

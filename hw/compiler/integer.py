@@ -85,6 +85,13 @@ class _Match:
     def operand(self, value: str) -> _Operand:
         """What DequantizeLinear makes ``value`` of."""
         above = self._producers.get(value)
+        if above is not None and above.op == "Relu":  # of a dequantised value: a clamp at zero
+            inner = self.operand(above.inputs[0])
+            result = f"{value}~clamped"
+            self.nodes.append(Node(above.name, "npu.Scale", (inner.value,), (result,), {
+                "formats": (inner.format,), "format": inner.format,
+                "low": inner.format.zero_point[0], "high": 127}))
+            return _Operand(result, inner.format)
         if above is None or above.op != "DequantizeLinear":
             raise Unable("its operands are float", "int8 operands, by QuantizeLinear and "
                          "DequantizeLinear around it")

@@ -4,6 +4,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from hw.compiler.graph import Graph, Node
+from hw.compiler.qlinear import QLINEAR
 from hw.compiler.types import ELEMENTS, Refusal, TensorType
 
 __all__ = ["OPSET", "IR", "from_onnx", "to_onnx", "node_to_onnx", "type_of", "infer",
@@ -17,13 +18,15 @@ DIALECTS = {
     "qonnx.custom_op.general": "QONNX (1 to 4 bits) is not read yet",
     "finn.custom_op.general": "QONNX (1 to 4 bits) is not read yet",
     "onnx.brevitas": "QONNX (1 to 4 bits) is not read yet",
-    "com.microsoft": "operators fused by onnxruntime are not read",
+    "com.microsoft": "operators fused by onnxruntime are not read",  # but its QLinear ones
 }
 _NEAREST = {
     "QONNX (1 to 4 bits) is not read yet":
         "qonnx.transformation.qonnx_to_qcdq makes QuantizeLinear and Clip of it",
     "operators fused by onnxruntime are not read": "export the model without its optimisations",
 }
+_MICROSOFT = "com.microsoft"
+_OF_MICROSOFT = {op for op, form in QLINEAR.items() if form.microsoft}
 _NAMES = {code: name for name, code in ELEMENTS.items()}
 
 
@@ -43,11 +46,13 @@ def node_from_onnx(proto: onnx.NodeProto) -> Node:
     """The node; one without a name is called by its first result."""
     named = next((o for o in proto.output if o), "")
     name = proto.name or f"{proto.op_type}:{named}"
-    if proto.domain in DIALECTS:
+    if proto.domain == _MICROSOFT and proto.op_type in _OF_MICROSOFT:
+        pass
+    elif proto.domain in DIALECTS:
         reason = DIALECTS[proto.domain]
         raise Refusal(f"{proto.op_type} {name} is of domain {proto.domain}: {reason}", name,
                       _NEAREST[reason])
-    if proto.domain not in ("", "ai.onnx") or not onnx.defs.has(proto.op_type):
+    elif proto.domain not in ("", "ai.onnx") or not onnx.defs.has(proto.op_type):
         where = f" of domain {proto.domain}" if proto.domain else ""
         raise Refusal(f"{name}: operator {proto.op_type}{where} is unknown", name)
     attributes = {}
@@ -111,7 +116,7 @@ def node_to_onnx(node: Node) -> onnx.NodeProto:
     attributes = {k: numpy_helper.from_array(v) if hasattr(v, "dtype") else v
                   for k, v in node.attributes.items()}
     return helper.make_node(node.op, list(node.inputs), list(node.outputs), name=node.name,
-                            **attributes)
+                            domain=_MICROSOFT if node.op in _OF_MICROSOFT else None, **attributes)
 
 
 def to_onnx(graph: Graph, values: tuple[str, ...] = ()) -> onnx.ModelProto:
@@ -135,7 +140,10 @@ def to_onnx(graph: Graph, values: tuple[str, ...] = ()) -> onnx.ModelProto:
                                        graph.types[o].shape) if o in passed else info(o)
          for o in outputs],
         [numpy_helper.from_array(v, k) for k, v in constants.items()])
-    return helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    opsets = [helper.make_opsetid("", OPSET)]
+    if any(n.op in _OF_MICROSOFT for n in nodes):
+        opsets.append(helper.make_opsetid(_MICROSOFT, 1))
+    return helper.make_model(proto, opset_imports=opsets, ir_version=IR)
 
 
 def infer(node: Node, types, values) -> list[TensorType]:

@@ -5,9 +5,11 @@ shape inference. A relation that does not hold is a :exc:`Refusal` with the node
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 
 import numpy as np
 
+from hw.compiler.qlinear import QLINEAR
 from hw.compiler.types import ELEMENTS, Format, Refusal, TensorType
 from hw.compiler.windows import sliding
 
@@ -261,6 +263,23 @@ def _dequantize_linear(call: _Call) -> list[TensorType]:
     return [TensorType(call.type(1).element, call.type(0).shape)]
 
 
+def _qlinear(call: _Call) -> list[TensorType]:
+    """The type of the operator on floats, in the result's element and format."""
+    form = QLINEAR[call.node.op]
+    if call.attributes.get("channels_last"):
+        raise ValueError("channels_last must be 0")
+    values = [call.type(value) for value, _, _ in form.places(call.types)]
+    inner = copy(call)
+    inner.types = [TensorType("float32", kind.shape) for kind in values]
+    if form.bias is not None and call.has(form.bias):
+        inner.types.append(TensorType("float32", call.type(form.bias).shape))
+    inner.values = [None] * len(inner.types)
+    (made,) = RELATIONS[form.op](inner)
+    scale, zero = (call.values[p] if p < len(call.values) else None for p in form.result)
+    known = None if scale is None else format_of(scale, zero, 1, made.rank)
+    return [TensorType(call.type(form.result[1]).element, made.shape, known)]
+
+
 def _batch_norm(call: _Call) -> list[TensorType]:
     x = call.rank(0, 2)
     for index in range(1, 5):
@@ -296,4 +315,5 @@ RELATIONS: dict[str, Callable[[_Call], list[TensorType]]] = {
     "Flatten": _flatten, "Reshape": _reshape, "Transpose": _transpose, "Concat": _concat,
     "Pad": _pad, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
     "QuantizeLinear": _quantize_linear, "DequantizeLinear": _dequantize_linear,
+    **dict.fromkeys(QLINEAR, _qlinear),
 }

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from hw.compiler.front import load
+from hw.compiler.importer import calibration_inputs, prepare, quantise_to
+from hw.compiler.onnx_io import to_onnx
 from hw.compiler.operators import Add, Concat, Conv, Host, MaxPool, Scale, SumPool
 from sim import rungs
 
@@ -149,6 +151,31 @@ def test_small_resnet_of_the_builder():
     assert [s.node.op for s in front.network.steps if isinstance(s, Host)] == [
         "QuantizeLinear", "DequantizeLinear", "Softmax", "QuantizeLinear", "DequantizeLinear"]
     assert np.abs(ours - theirs).max() < 0.05
+
+
+# onnxruntime's ways to quantise: form, activations, weights, per channel, symmetric.
+FORMS = {
+    "QDQ, uint8, per channel": ("QDQ", "QUInt8", "QInt8", True, False),
+    "QDQ, int8, per tensor": ("QDQ", "QInt8", "QInt8", False, False),
+    "QDQ, uint8 weights": ("QDQ", "QUInt8", "QUInt8", False, False),
+    "operators, uint8": ("QOperator", "QUInt8", "QInt8", True, False),
+    "operators, int8": ("QOperator", "QInt8", "QInt8", False, True),
+}
+
+
+@pytest.mark.parametrize("case", FORMS)
+def test_forms_of_onnxruntime(case, tmp_path):
+    form, activations, weights, per_channel, symmetric = FORMS[case]
+    model = prepare(to_onnx(small_resnet().graph()))
+    inputs = calibration_inputs(model, 4)
+    quantise_to(tmp_path / "model.onnx", model, inputs, form, activations, weights, per_channel,
+                symmetric)
+    front = load(tmp_path / "model.onnx")
+    hosts = [s.node.op for s in front.network.steps if isinstance(s, Host)]
+    assert hosts == ["QuantizeLinear", "DequantizeLinear", "Softmax", "QuantizeLinear",
+                     "DequantizeLinear"]
+    for layer in rungs.layers(front, samples_of(front)):
+        assert layer.worst <= 1, layer
 
 
 def test_batches_run_image_by_image():
