@@ -143,16 +143,17 @@ class AluEngine(wiring.Component):
                     | (bias_use & (coming_bias[:self.log_banks] == bank))
                     for bank in range(1 << self.log_banks))),
             ]
+            m.d.sync += fault.eq(Fault.DONE)
+            src_over = coming.over_src | (bias_use & coming.src.all())
+            with m.If(coming.over_uop):
+                m.d.sync += fault.eq(Fault.UOP_RANGE)
+            with m.Elif(coming.over_dst | (src_over & src_use)):
+                m.d.sync += fault.eq(Fault.ACC_RANGE)
 
         # Stage 0: ask for the operands.
         m.d.comb += [
             self.dst.eq(step.dst), self.src.eq(step.src),
         ]
-        src_over = step.over_src | (step.flags.bias & step.src.all())
-        with m.If(step.over_uop):
-            m.d.comb += fault.eq(Fault.UOP_RANGE)
-        with m.Elif(step.over_dst | (src_over & uses_src)):
-            m.d.comb += fault.eq(Fault.ACC_RANGE)
         failed = fault != Fault.DONE
 
         # It waits for its banks, its place at the write port, and for results not yet forwarded.
