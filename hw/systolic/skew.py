@@ -19,7 +19,8 @@ class DelayLine(wiring.Component):
     shape : ShapeLike
         What travels with them; not reset.
     delay : :class:`int`
-        Cycles, 0 or more. Up to 3 they are registers, beyond that a memory.
+        Cycles, 0 or more. Up to 3 they are registers, beyond that a memory with one behind it: on
+        the ECP5, a block RAM's clock-to-output takes 5.6 ns, which leaves nothing for logic.
 
     Members
     -------
@@ -50,22 +51,26 @@ class DelayLine(wiring.Component):
             return m
 
         # A ring: the word read is the next one to be overwritten, so the two ports never meet.
-        m.submodules.ring = ring = Memory(shape=self.layout.size, depth=self.delay, init=[],
+        depth = self.delay - 1
+        m.submodules.ring = ring = Memory(shape=self.layout.size, depth=depth, init=[],
                                           attrs={"no_rw_check": True})
         write, read = ring.write_port(), ring.read_port()
-        here, ahead = Signal(range(self.delay)), Signal(range(self.delay), init=1)
+        here, ahead = Signal(range(depth)), Signal(range(depth), init=1)
         full = Signal()
-        m.d.sync += [here.eq(ahead), ahead.eq(Mux(ahead == self.delay - 1, 0, ahead + 1))]
-        with m.If(here == self.delay - 1):
+        m.d.sync += [here.eq(ahead), ahead.eq(Mux(ahead == depth - 1, 0, ahead + 1))]
+        with m.If(here == depth - 1):
             m.d.sync += full.eq(1)
-        out = data.View(self.layout, read.data)
+        out     = data.View(self.layout, read.data)
+        flags   = Signal.like(self.o.flags)
+        payload = Signal.like(self.o.payload, reset_less=True)
+        m.d.sync += [flags.eq(out.flags & full.replicate(len(flags))), payload.eq(out.payload)]
         m.d.comb += [
             write.en.eq(1),
             write.addr.eq(here),
             write.data.eq(self.i.as_value()),
             read.addr.eq(ahead),
-            self.o.payload.eq(out.payload),
-            self.o.flags.eq(out.flags & full.replicate(len(self.o.flags))),
+            self.o.payload.eq(payload),
+            self.o.flags.eq(flags),
         ]
         return m
 
