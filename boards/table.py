@@ -58,7 +58,8 @@ FAMILIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A board. ``clock_hz`` is the engine's, from a PLL where it is not the oscillator's.
+    """A board. ``clock_hz`` is the engine's, from a PLL where it is not the oscillator's; ``pll``
+    is one of :data:`boards.pll.PLLS`, empty where no other clock can be had.
 
     ``memory`` is the on-chip memory in bytes that the engine gets where there is no ``sdram``.
     ``extra`` are resources that the platform does not name. ``program`` is openFPGALoader's name.
@@ -70,6 +71,7 @@ class Board:
     clock_hz: float
     memory: int
     sdram: str = ""
+    pll: str = ""
     extra: tuple[Resource, ...] = ()
     link: str
     program: str
@@ -106,19 +108,22 @@ def _uart(rx: str, tx: str, attrs: Attrs) -> Resource:
 BOARDS = {
     "ulx3s_85f": Board(
         title="ULX3S with ECP5-85F", platform="ulx3s:ULX3S_85F_Platform", family="ecp5",
-        clock_hz=50e6, memory=128 << 10, sdram="as4c16m16", link="USB serial port (FT231X)",
+        clock_hz=50e6, memory=128 << 10, sdram="as4c16m16", pll="ecp5",
+        link="USB serial port (FT231X)",
         program="ulx3s"),
     "orangecrab_r0_2_85f": Board(
         title="OrangeCrab r0.2 with ECP5-85F",
         platform="orangecrab_r0_2:OrangeCrabR0_2_85FPlatform", family="ecp5", clock_hz=48e6,
-        memory=128 << 10, extra=(_uart("N17", "M18", Attrs(IO_TYPE="LVCMOS33")),),
+        memory=128 << 10, pll="ecp5", extra=(_uart("N17", "M18", Attrs(IO_TYPE="LVCMOS33")),),
         link="serial adapter at pins 0 (in) and 1 (out)", program="orangeCrab"),
     "ecpix5_85f": Board(
         title="ECPIX-5 with ECP5-85F", platform="ecpix5:ECPIX585Platform", family="ecp5",
-        clock_hz=50e6, memory=128 << 10, link="USB serial port (FT2232H)", program="ecpix5"),
+        clock_hz=50e6, memory=128 << 10, pll="ecp5", link="USB serial port (FT2232H)",
+        program="ecpix5"),
     "icebreaker": Board(
         title="iCEBreaker", platform="icebreaker:ICEBreakerPlatform", family="ice40",
-        clock_hz=12e6, memory=0, link="USB serial port (FT2232H)", program="ice40_generic"),
+        clock_hz=12e6, memory=0, pll="ice40", link="USB serial port (FT2232H)",
+        program="ice40_generic"),
     "ice40_hx8k_b_evn": Board(
         title="iCE40-HX8K breakout", platform="ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform",
         family="ice40", clock_hz=12e6, memory=4 << 10, link="USB serial port (FT2232H)",

@@ -5,7 +5,7 @@ from amaranth.build import Subsignal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from boards.pll import ecp5_pll, instance
+from boards.pll import PLLS
 from boards.shell import Shell
 from boards.table import Board
 
@@ -24,19 +24,18 @@ class BoardTop(Elaboratable):
 
     def elaborate(self, platform):
         slow_hz, clock_hz = platform.default_clk_frequency, self.shell.config.clock_hz
-        if clock_hz != slow_hz and self.board.family != "ecp5":
+        if clock_hz != slow_hz and not self.board.pll:
             raise ValueError(f"clock must be the oscillator's on this board, "
                              f"{slow_hz / 1e6:g} MHz, not {clock_hz / 1e6:g}")
-        pll = None if clock_hz == slow_hz else ecp5_pll(slow_hz, clock_hz)
+        pll = None if clock_hz == slow_hz else PLLS[self.board.pll](slow_hz, clock_hz)
 
         m = Module()
         m.submodules.shell = shell = self.shell
         if pll is not None:
-            m.submodules.oscillator = slow = io.Buffer(
-                "i", platform.request(platform.default_clk, 0, dir="-"))
             m.domains.sync = ClockDomain()
             clock, locked = Signal(name="clk_pll"), Signal()
-            m.submodules.pll = instance(pll, slow.i, clock, locked)
+            pll.instance(m, platform.request(platform.default_clk, 0, dir="-"), clock, locked,
+                         slow_hz)
             m.d.comb += ClockSignal().eq(clock)
             platform.add_clock_constraint(clock, clock_hz)
             m.submodules.reset = ResetSynchronizer(~locked)

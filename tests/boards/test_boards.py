@@ -9,7 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.build import engine_of, prepare
-from boards.pll import ecp5_pll
+from boards.pll import PLLS, Ecp5Pll, Ice40Pll
 from boards.shell import Shell, ShellConfig
 from boards.table import BOARDS, DEVICE, FAMILIES, board_named
 from hw.build import main
@@ -116,26 +116,39 @@ def test_pll():
     assert 'FREQUENCY NET "clk_pll" 80000000.0 HZ;' in made["top.lpf"]
     assert "EHXPLLL" in made["top.il"]
     assert "EHXPLLL" not in files("ulx3s_85f", clock_hz=25e6)["top.il"]
+    made = files("icebreaker", clock_hz=24e6)
+    assert "set_frequency clk_pll 24.0" in made["top.pcf"]
+    assert "SB_PLL40_PAD" in made["top.il"]
 
 
-@pytest.mark.parametrize("in_mhz, out_mhz", [(25, 50), (25, 80), (25, 62.5), (48, 80), (100, 50),
-                                             (12, 100)])
-def test_pll_setting(in_mhz, out_mhz):
-    pll = ecp5_pll(in_mhz * 1e6, out_mhz * 1e6)
+@pytest.mark.parametrize("kind, in_mhz, out_mhz", [
+    *(("ecp5", *pair) for pair in ((25, 50), (25, 80), (25, 62.5), (48, 80), (100, 50))),
+    *(("ice40", *pair) for pair in ((12, 24), (12, 30), (16, 48))),
+])
+def test_pll_setting(kind, in_mhz, out_mhz):
+    pll = PLLS[kind](in_mhz * 1e6, out_mhz * 1e6)
     assert pll.frequency(in_mhz * 1e6) == pytest.approx(out_mhz * 1e6, rel=0.002)
-    assert 400e6 <= pll.frequency(in_mhz * 1e6) * pll.output <= 800e6
+
+
+def test_pll_settings_by_hand():
+    # 12 MHz * 64 = 768 MHz, divided by 32; 25 MHz * 2 = 50 MHz, of 600 MHz.
+    assert Ice40Pll(0, 63, 5) in Ice40Pll.settings(12e6)
+    assert Ice40Pll(0, 63, 5).frequency(12e6) == 24e6
+    assert PLLS["ecp5"](25e6, 50e6) == Ecp5Pll(1, 2, 12)
+    assert all(400e6 <= pll.frequency(25e6) * pll.output <= 800e6
+               for pll in Ecp5Pll.settings(25e6))
 
 
 def test_no_pll_setting():
     with pytest.raises(ValueError, match="^clock must be one that the PLL makes of 25 MHz, "
                                          "not 1000$"):
-        ecp5_pll(25e6, 1e9)
+        PLLS["ecp5"](25e6, 1e9)
 
 
 def test_a_board_without_pll_keeps_its_clock():
-    with pytest.raises(ValueError, match="^clock must be the oscillator's on this board, 12 MHz, "
+    with pytest.raises(ValueError, match="^clock must be the oscillator's on this board, 27 MHz, "
                                          "not 24$"):
-        files("icebreaker", clock_hz=24e6)
+        files("tang_nano_9k", clock_hz=24e6)
 
 
 @pytest.mark.parametrize("argv, said", [

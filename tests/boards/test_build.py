@@ -1,0 +1,50 @@
+"""What is read out of the router's report, and what is said about a clock that is missed."""
+
+import pytest
+
+from boards.build import _figures, _late
+from boards.table import FAMILIES
+from hw.tools import ToolError
+
+
+def hop(kind, delay, cell):
+    return {"type": kind, "delay": delay, "from": {"cell": "?"}, "to": {"cell": cell}}
+
+
+REPORT = {
+    "fmax": {"clk": {"achieved": 43.333, "constraint": 50.0},
+             "slow": {"achieved": 30.0, "constraint": 12.0}},
+    "critical_paths": [
+        {"from": "posedge clk", "to": "posedge clk",
+         "path": [hop("clk-to-q", 1.0, "a"), hop("routing", 12.0, "b"), hop("setup", 10.077, "c")]},
+        {"from": "<async>", "to": "posedge clk", "path": [hop("routing", 99.0, "z")]},
+        {"from": "posedge slow", "to": "posedge slow", "path": [hop("routing", 33.0, "y")]},
+    ],
+    "utilization": {"ICESTORM_LC": {"used": 7, "available": 100},
+                    "ICESTORM_RAM": {"used": 2, "available": 30},
+                    "SB_GB": {"used": 0, "available": 8}},
+}
+NETLIST = {"modules": {"top": {"cells": {n: {"type": kind} for n, kind in enumerate(
+    ["SB_DFF", "SB_DFFESR", "SB_LUT4", "SB_RAM40_4K"])}}}}
+
+
+def test_figures():
+    figures = _figures(REPORT, NETLIST, FAMILIES["ice40"])
+    # The clock with the least to spare counts, and only paths from it to itself.
+    assert {name: figures[name] for name in ("lut", "lut_available", "ff", "bram", "dsp",
+                                             "fmax_mhz")} == {
+        "lut": 7, "lut_available": 100, "ff": 2, "bram": 2, "dsp": 0, "fmax_mhz": 43.33}
+    assert [step["cell"] for step in figures["critical_path"]] == ["a", "b", "c"]
+    assert figures["utilization"] == {"ICESTORM_LC": [7, 100], "ICESTORM_RAM": [2, 30]}
+
+
+def test_a_missed_clock_says_how_to_go_on():
+    report = _figures(REPORT, NETLIST, FAMILIES["ice40"]) | {"target_mhz": 50.0}
+    assert _late(report) == (
+        "timing: 50 MHz asked for, 43.33 MHz reached: 3.08 ns too long on the path from a to c "
+        "(3 steps, in report.json); --clock 43 would pass")
+
+
+def test_no_clock():
+    with pytest.raises(ToolError, match="no path between registers"):
+        _figures(REPORT | {"fmax": {}}, NETLIST, FAMILIES["ice40"])
