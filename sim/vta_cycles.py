@@ -1,8 +1,9 @@
 """When each instruction of a VTA program runs: the core's control logic, without its data.
 
-``sim/native/vta_cycles.cpp`` follows the state machines of :mod:`hw.vta` cycle by cycle; only
-micro-operations are real, for the indices, and so the conflicts, that come from them. It takes a
-second for some millions of cycles. The numbers of pipeline stages are those of :class:`Costs`.
+``sim/native/vta_cycles.cpp`` follows the state machines of :mod:`hw.vta` cycle by cycle, a unit in
+a file; only micro-operations are real, for the indices, and so the conflicts, that come from them.
+It takes a second for some millions of cycles. The numbers of pipeline stages are those of
+:class:`Costs`.
 """
 
 import ctypes
@@ -173,15 +174,19 @@ def _row(isa: Isa, word: int) -> list[int]:
 @functools.cache
 def _library() -> ctypes.CDLL:
     require_native("g++")
-    source = (NATIVE / "vta_cycles.cpp").read_text()
+    sources = {path.name: path.read_text() for path in sorted((NATIVE / "vta").glob("*.h"))}
+    main = (NATIVE / "vta_cycles.cpp").read_text()
     flags = ("-std=gnu++17", "-O2", "-w", "-shared", "-fPIC")
 
     def make(folder):
-        (folder / "vta_cycles.cpp").write_text(source)
+        (folder / "vta").mkdir()
+        for name, text in sources.items():
+            (folder / "vta" / name).write_text(text)
+        (folder / "vta_cycles.cpp").write_text(main)
         run("g++", ["g++", *flags, "vta_cycles.cpp", "-o", "vta_cycles.so"], folder=folder,
             log="vta_cycles.log")
 
-    folder = cached_dir("vta_cycles", versions(), flags, source, make=make)
+    folder = cached_dir("vta_cycles", versions(), flags, main, *sources.values(), make=make)
     lib = ctypes.CDLL(str(folder / "vta_cycles.so"))
     lib.npu_vta_cycles.restype = ctypes.c_int64
     lib.npu_vta_cycles.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64,
