@@ -35,6 +35,7 @@ COMMANDS = {
     "accuracy": Command("hw.compiler.commands.accuracy",
                         "labels and layers against the reference executor, on data"),
     "passes": Command("hw.compiler.commands.passes", "what each pass does, and what it keeps"),
+    "bench": Command("hw.compiler.commands.bench", "cycles of well-known networks"),
     "nodetests": Command("hw.compiler.commands.nodetests", "ONNX's own tests of single nodes"),
 }
 

@@ -68,6 +68,12 @@ class Code:
     touches: list[Touch]
     kernel: np.ndarray | None = None
 
+    @property
+    def cycles(self) -> int:
+        """Of GEMM or ALU; 0 of others."""
+        get = self.fields.get
+        return get("iter_out", 0) * get("iter_in", 0) * (get("uop_end", 0) - get("uop_bgn", 0))
+
 
 @dataclass
 class Work:
@@ -79,10 +85,22 @@ class Work:
     steps: list[tuple[Step, "Chunk", "Chunk"]] = field(default_factory=list)
 
     @property
+    def pitch(self) -> int:
+        """From block to block of the sums. GEMM goes from block to block, ALU along one; they
+        should not follow each other through the banks."""
+        pixels = self.tile.pixels
+        return pixels + (3 - pixels) % 4 if self.plan.woven else pixels
+
+    @property
+    def pitches(self) -> list[int]:
+        """The same of each region; what is loaded is dense."""
+        return [self.pitch] + [self.tile.pixels] * (self.plan.visit.regions - 1)
+
+    @property
     def regions(self) -> list[int]:
-        """Where the visit's regions begin."""
-        size = self.tile.outputs * self.tile.pixels
-        return [self.area + n * size for n in range(self.plan.visit.regions)]
+        """Where the visit's regions begin; and, at last, where they end."""
+        return [self.area + self.tile.outputs * sum(self.pitches[:n])
+                for n in range(self.plan.visit.regions + 1)]
 
     @property
     def first_parameter(self) -> int:
@@ -226,18 +244,18 @@ class Writer:
             weight = (wgt + o * products.weights.shape[2]) * self.config.block + row
         else:
             weight = wgt + ((o * inputs + i) * ky + y) * kx + x
-        words = self._uops(area + o * tile.pixels, src, weight).reshape(tile.outputs, -1)
+        words = self._uops(area + o * work.pitch, src, weight).reshape(tile.outputs, -1)
         return np.concatenate([words[:, 0], words[:, 1:].ravel()])
 
     def products(self, work: Work, step: Step, inp: int, wgt: int, kernel: np.ndarray,
-                 parts: int) -> list[Code]:
-        """A step; in ``parts`` if that is possible, or in one or two more."""
+                 piece: int, pieces: int) -> list[Code]:
+        """A step; its first ``pieces`` instructions, if it has so many, take ``piece`` cycles."""
         plan, tile, area = work.plan, work.tile, work.area
         window, outputs = plan.visit.window, tile.outputs
         per_output = len(kernel) // outputs
         region, key = step.inputs, step.weights
         touches = [
-            Touch("acc", True, area, area + outputs * tile.pixels),
+            Touch("acc", True, area, area + outputs * work.pitch),
             Touch("inp", False, inp, inp + (region.blocks[1] - region.blocks[0])
                   * region.height * region.width),
             Touch("wgt", False, wgt, wgt + plan.weights_of(
@@ -256,11 +274,10 @@ class Writer:
             spans.append((0, outputs, step.first))
         rest = outputs
         if per_output > 1:
-            # Pieces as long as a pass of the ALU, between which those of the tile before go.
-            start, parts = rest if step.first else 0, max(1, min(parts, len(kernel) - rest))
-            piece = max(1, min(outputs, (len(kernel) - rest) // parts))
-            cuts = [start, *(rest + piece * n for n in range(1, parts)), len(kernel)]
-            spans += [(a, b, False) for a, b in zip(cuts, cuts[1:])]
+            size = max(1, piece // tile.pixels)
+            start = rest if step.first else 0
+            cuts = [start, *range(start + size, len(kernel), size)][:pieces + 1]
+            spans += [(a, b, False) for a, b in zip(cuts, [*cuts[1:], len(kernel)])]
         return [Code(Opcode.DEPTHWISE if depthwise else Opcode.GEMM,
                       fields | {"uop_bgn": a, "uop_end": b, "overwrite": int(overwrite)},
                       touches, kernel)
@@ -288,7 +305,7 @@ class Writer:
         kernel, number = self.drain_kernel(work), 0
         for d in work.plan.visit.drain:
             if d.operation is None:
-                later += self._stores(work.tile, d.tensor, work.regions[d.dst])
+                later += self._stores(work.tile, d.tensor, work.regions[d.dst], work.pitches[d.dst])
             else:
                 (codes if d.early else later).append(self._pass(work, d, kernel, number))
                 number += 1
@@ -322,30 +339,30 @@ class Writer:
 
     def _pass(self, work: Work, d: Drain, kernel: np.ndarray, uop: int) -> Code:
         tile, visit, regions = work.tile, work.plan.visit, work.regions
-        size = tile.outputs * tile.pixels
+        dst, src = work.pitches[d.dst], work.pitches[d.src]
         fields = {"alu_opcode": d.operation, "uop_bgn": uop, "uop_end": uop + 1,
-                  "iter_out": 1, "iter_in": size, "dst_factor_in": 1}
-        touches = [Touch("acc", True, regions[d.dst], regions[d.dst] + size)]
+                  "iter_out": tile.outputs, "iter_in": tile.pixels,
+                  "dst_factor_out": dst, "dst_factor_in": 1}
+        touches = [Touch("acc", True, regions[d.dst], regions[d.dst] + tile.outputs * dst)]
         if d.operation == AluOp.RQT:
             r = visit.parameters[d.value]
             packed = (r.high & 0xff) << 8 | r.low & 0xff
-            fields |= {"iter_out": tile.outputs, "iter_in": tile.pixels,
-                       "dst_factor_out": tile.pixels, "src_factor_out": 2, "bias": 1,
-                       "imm": packed - (packed >> 15 << 16)}
+            fields |= {"src_factor_out": 2, "bias": 1, "imm": packed - (packed >> 15 << 16)}
             at = work.first_parameter + 2 * tile.outputs * d.value
             touches.append(Touch("acc", False, at, at + 2 * tile.outputs))
         elif d.operation == AluOp.MUL:
             fields |= {"use_imm": 1, "imm": d.value}
         else:
-            fields["src_factor_in"] = 1
-            touches.append(Touch("acc", False, regions[d.src], regions[d.src] + size))
+            fields |= {"src_factor_out": src, "src_factor_in": 1}
+            touches.append(Touch("acc", False, regions[d.src],
+                                 regions[d.src] + tile.outputs * src))
         return Code(Opcode.ALU, fields, touches, kernel)
 
     def _pool(self, work: Work) -> Iterator[tuple[list[Code], list[Code]]]:
         """The maximum under the window: for each chunk of taps its LOADs and its passes."""
         plan, tile = work.plan, work.tile
         window, area = plan.visit.window, work.area
-        base = area + plan.visit.regions * tile.outputs * tile.pixels
+        base = work.regions[-1]
         for number, taps in enumerate(plan.taps()):
             region = plan.region(tile, tile.blocks, taps)
             loads = self.region(Memory.ACC_8BIT, region, base, -128)
@@ -369,20 +386,21 @@ class Writer:
                                                       "uop_end": b}, touches, kernel)
                           for operation, a, b in spans if b > a]
 
-    def _stores(self, tile: Tile, tensor: Tensor, at: int) -> list[Code]:
-        place, size = self.places[tensor.name], tile.outputs * tile.pixels
+    def _stores(self, tile: Tile, tensor: Tensor, at: int, pitch: int) -> list[Code]:
+        place = self.places[tensor.name]
         _, height, width = place.shape
         fixed = {"memory_type": Memory.OUT, "section": "activations"}
         if tile.width == width and max(height * width, tile.pixels) <= _ROW_LIMIT:
             return [Code(Opcode.STORE, fixed | {
                 "sram_base": at, "dram_base": place.element(tile.blocks[0], tile.rows[0], 0),
                 "y_size": tile.outputs, "x_size": tile.pixels, "x_stride": height * width,
-            }, [Touch("acc", False, at, at + size),
+                "sram_stride": pitch,
+            }, [Touch("acc", False, at, at + tile.outputs * pitch),
                 place.touch(True, tile.blocks, tile.rows, tile.cols)])]
         return [Code(Opcode.STORE, fixed | {
-            "sram_base": at + n * tile.pixels,
+            "sram_base": at + n * pitch,
             "dram_base": place.element(b, tile.rows[0], tile.cols[0]),
             "y_size": tile.height, "x_size": tile.width, "x_stride": width,
-        }, [Touch("acc", False, at + n * tile.pixels, at + (n + 1) * tile.pixels),
+        }, [Touch("acc", False, at + n * pitch, at + n * pitch + tile.pixels),
             place.touch(True, (b, b + 1), tile.rows, tile.cols)])
             for n, b in enumerate(range(*tile.blocks))]

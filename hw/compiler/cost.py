@@ -16,13 +16,18 @@ class Costs:
     start:   int = 24   # from a token that is awaited to the first beat on the bus, without latency
     end:     int = 12   # from the last cycle of work to the token's arrival
     issue:   int = 12   # from instruction to instruction of the compute unit
-    drain:   int = 28   # of a drain: tokens, and the bus that confirms
-    waiting: int = 2    # instructions in front of the ALU
+    drain:   int = 40   # of a drain: tokens, and the bus that confirms
     scan:  float = 0.5  # of a micro-operation before it executes
     kernel:  int = 100  # of a LOAD of micro-operations
     tile:    int = 8    # of a tile, lost by whatever is busiest
     weave:   int = 6    # the same of a pass of the ALU beyond the first
     step:    int = 2    # the same of a step
+    fresh:   int = 4    # and of one with a kernel of its own
+    between: int = 10   # from pass to pass of the ALU
+    follow:  float = 0.5  # what a pass waits for banks, in products of one sum
+    banks:   float = 4.0  # the same, when GEMM goes from block to block
+    chain:   float = 1.25  # of a drain of many passes, that have to find their turns
+    crowd:   float = 1.4  # and at most, when the ALU is what sets the pace; in blocks
 
 
 class Clock:
@@ -80,82 +85,103 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     product to its last stored element, of which there can be as many as there are areas.
     """
     visit, s, config = plan.visit, plan.schedule, plan.config
-    _, height, width = visit.shape
-    blocks = plan.groups * plan.group_outputs
-    elements = blocks * height * width
     beats = -(-config.element_bytes("out") // (config.bus_width // 8))
-    tiles, steps = plan.ranges * plan.places, plan.steps_per_tile
-    share = elements / tiles  # accumulators of an average tile
-    passes = sum(d.operation is not None for d in visit.drain)
-    issued = passes + len(visit.loads)
-    gemm = read = first = 0
+    elements = plan.groups * plan.group_outputs * plan.height * plan.width
+    tiles, tile = plan.ranges * plan.places, s.outputs * s.rows * s.cols
+    passes, taps = sum(d.operation is not None for d in visit.drain), _taps(visit)
+    issued, gemm, alu = passes + len(visit.loads), 0, passes * elements
     if visit.products:
-        products = visit.products
-        taps = visit.window.kernel[0] * visit.window.kernel[1]
-        gemm = elements * taps * (1 if products.diagonal else products.inputs)
-        inputs, weights = _fetched(plan, beats)
-        read += inputs + weights
-        # Until the first tiles have their chunks, or at least the first step.
-        step = beats * plan.input_size + plan.weight_size * -(
-            -config.element_bytes("wgt") // (config.bus_width // 8))
-        rounds = 1 if s.pixels_first else plan.ranges
-        busy = rounds * gemm / tiles
-        first = max(min(step, inputs + weights),
-                    weights * rounds / plan.ranges
-                    + inputs / plan.places - busy + busy / (rounds * steps))
-        kernels = min(tiles * steps, s.areas * plan.input_slots
-                      * max(1, plan.weight_slots // steps))
-        fresh = kernels / (tiles * steps)
-        read += kernels * plan.kernel_size / 2
-        pieces = steps + 1 + min(s.outputs, max(0, passes - costs.waiting))
-        step = costs.scan * plan.kernel_size + fresh * (costs.kernel + plan.kernel_size / 2)
-        issued += pieces + steps * step / costs.issue
-    elif visit.x is not None:
-        read += beats * plan.pool_size * tiles * plan.tap_chunks
-        first = beats * plan.pool_size
-        window = visit.window.kernel[0] * visit.window.kernel[1]
-        passes, issued = passes + window, issued + 2 * plan.tap_chunks
+        run = taps * (1 if visit.products.diagonal else visit.products.inputs)
+        gemm = elements * run
+        read, first, alone, fresh = _fetched(plan, beats, gemm)
+        gemm += alone
+        steps = plan.steps_per_tile
+        issued += 1 + max(steps, min(passes, tile * run // max(1, tile)))
+        issued += steps * costs.scan * plan.kernel_size / costs.issue
+        kernels = fresh * steps * (costs.kernel + plan.kernel_size / 2)
+        kernels -= min(kernels, first / tiles)  # beside the first inputs
+        waits = _waits(plan, passes, costs)
+    else:
+        steps, waits, fresh, kernels = 1, 0.0, 0.0, 0.0
+        read, first = 0, costs.latency + costs.start
+        if visit.x is not None:
+            read = first = beats * plan.pool_size * plan.tap_chunks
+            read *= tiles
+            alu, issued = alu + taps * elements, issued + 2 * plan.tap_chunks
+        first += beats * tile * len(visit.loads)
     read += beats * elements * len(visit.loads)
-    read += 8 * beats * blocks * len(visit.parameters) * (1 if s.pixels_first else plan.places)
-    alu, write = passes * elements, beats * elements * len(visit.stores)
-    drain = (s.outputs * s.rows * s.cols * (passes + beats * len(visit.stores))
+    parameters = 8 * beats * len(visit.parameters)
+    read += parameters * plan.groups * plan.group_outputs * (1 if s.pixels_first else plan.places)
+    first += parameters * s.outputs + plan.kernel_size / 2
+    write = beats * elements * len(visit.stores)
+    work = alu * (1 + waits * min(1.0, gemm / max(alu, 1)))
+    drain = (work / tiles + beats * len(visit.stores) * elements / tiles
              + costs.drain + costs.issue * passes)
-    if visit.products is None:
-        drain += share * beats * len(visit.loads) + costs.latency + costs.start
-    pace = max(gemm / tiles, alu / tiles, read / tiles, write / tiles, issued * costs.issue,
-               (gemm / tiles + drain) / s.areas)
-    if plan.visit.products and (plan.input_slots == 1 or plan.weight_slots == 1):
-        if plan.input_chunks > 1 and plan.input_slots == 1:
-            pace += read / tiles
-    pace += costs.tile + costs.weave * max(0, passes - 1) + costs.step * steps
-    ends = first + costs.latency + costs.start + drain
+    if passes > 2:
+        drain *= costs.chain
+    load = 0 if visit.products else first
+    pace = max(gemm / tiles, work / tiles + costs.between * passes,
+               max(0, read - first) / tiles, write / tiles, issued * costs.issue + kernels,
+               (gemm / tiles + load + drain) / s.areas)
+    pace += costs.tile + costs.weave * max(0, passes - 1)
+    pace += (costs.step + costs.fresh * fresh) * steps
+    last = tile * (passes * (1 + waits) + beats * len(visit.stores))
+    ends = (first + costs.latency + costs.start + last + costs.drain + costs.issue * passes)
     return Estimate(gemm, alu, int(read), write, int(tiles * pace + ends))
 
 
-def _fetched(plan: Plan, beats: int) -> tuple[float, float]:
-    """Cycles of the read bus for inputs and for weights."""
+def _taps(visit) -> int:
+    return visit.window.kernel[0] * visit.window.kernel[1] if visit.x is not None else 1
+
+
+def _waits(plan: Plan, passes: int, costs: Costs) -> float:
+    """Cycles that an element of a pass waits for banks that GEMM uses.
+
+    GEMM uses a bank whenever it goes from one sum to the next.
+    """
+    s, diagonal = plan.schedule, plan.visit.products.diagonal
+    run = s.taps[0] * s.taps[1] * (1 if diagonal else s.inputs)
+    if not plan.woven:
+        return min(costs.follow / run, costs.crowd / 8 if passes > 2 else 2.0)
+    return min(costs.banks / run * min(1.0, 4 / s.outputs),
+               costs.crowd / s.outputs if passes > 2 else 2.0)
+
+
+def _fetched(plan: Plan, beats: int, gemm: int) -> tuple[float, float, float, float]:
+    """Of inputs, weights and kernels: cycles of the read bus; those before the first tiles have
+    what they need; those in which GEMM waits because there is no second place; and the share of
+    steps that need a new kernel."""
     products, s, config = plan.visit.products, plan.schedule, plan.config
-    places = plan.places
-    rows, cols = plan.seen  # the last tiles are smaller, and padding is not read
-    shares = (plan.height / s.rows / -(-plan.height // s.rows)
-              * plan.width / s.cols / -(-plan.width // s.cols))
-    shape = plan.visit.x
-    seen = (min(rows, shape.height) * min(cols, shape.width)) * places * shares
-    blocks = products.inputs * plan.groups
-    ranges = 1 if products.diagonal else plan.ranges // plan.groups
-    if s.pixels_first:
-        stays = plan.input_slots * plan.groups >= plan.input_chunks
-    else:
-        stays = plan.input_slots > plan.steps_per_tile
-    inputs = beats * seen * plan.tap_chunks * blocks * (1 if stays else ranges)
+    tiles, steps, places = plan.ranges * plan.places, plan.steps_per_tile, plan.places
     size = -(-config.element_bytes("wgt") // (config.bus_width // 8))
-    if products.ones:
-        return inputs, size
-    weights = size * plan.groups * plan.weights_of(
-        plan.group_outputs, products.inputs,
-        plan.visit.window.kernel[0] * plan.visit.window.kernel[1])
-    if s.pixels_first:
-        stays = plan.weight_slots >= plan.steps_per_tile
-    else:
-        stays = plan.weight_slots >= plan.weight_chunks
-    return inputs, weights * (1 if stays else places)
+    # Inputs: the tiles at the edges are smaller, and padding is not read.
+    x, shares = plan.visit.x, (plan.height / s.rows / -(-plan.height // s.rows)
+                               * plan.width / s.cols / -(-plan.width // s.cols))
+    once = (beats * min(plan.seen[0], x.height) * min(plan.seen[1], x.width) * shares
+            * places * plan.tap_chunks * products.inputs * plan.groups)
+    again = 1 if products.diagonal else plan.ranges // plan.groups
+    stay = (plan.input_slots * plan.groups >= plan.input_chunks if s.pixels_first
+            else plan.input_slots >= steps)
+    inputs = once * (1 if stay else again)
+    # Weights: once, or once for each place.
+    weights = size if products.ones else size * plan.groups * plan.weights_of(
+        plan.group_outputs, products.inputs, _taps(plan.visit))
+    stay = (plan.weight_slots >= steps if s.pixels_first
+            else plan.weight_slots >= plan.weight_chunks)
+    weights *= 1 if stay else places
+    step = min(beats * plan.input_size + size * plan.weight_size, inputs + weights)
+    rounds = 1 if s.pixels_first else plan.ranges
+    busy = rounds * gemm / tiles  # with all that the first place needs, or the first range
+    first = max(step, (weights / (1 if stay else places) * rounds / plan.ranges
+                       + once / places - busy + busy / (rounds * steps)))
+    lost = 0.0
+    if s.pixels_first and inputs == once and again > 1:  # all of them beside the first range
+        rest = (weights / plan.ranges + once) / places - gemm / tiles
+        lost += max(0.0, rest) * places * plan.groups
+    if plan.input_slots == 1 and plan.input_chunks > 1:
+        lost += inputs
+    if plan.weight_slots == 1 and plan.weight_chunks > 1:
+        lost += weights
+    kernels = min(tiles * steps, s.areas * plan.input_slots * max(1, plan.weight_slots // steps))
+    return (inputs + weights + kernels * plan.kernel_size / 2, first, lost,
+            kernels / (tiles * steps))

@@ -25,7 +25,6 @@ from hw.vta.isa import Memory, Opcode
 
 __all__ = ["emit"]
 
-_AHEAD = 2     # instructions that wait in front of the ALU without holding up others
 _LEAD = 1500   # cycles that micro-operations are loaded ahead: longer than reads are held up
 
 
@@ -140,6 +139,7 @@ class _Emitter:
         self.begun = 0                  # the first tile whose loads are not
         self.emitted = -1               # the last step in the stream
         self.ahead = 0                  # the first tile whose kernels are not loaded ahead
+        self.alu = 0                    # cycles of the passes among a tile's products
         self.lead = 0                   # micro-operations of those that are, not yet emitted
 
     def run(self) -> tuple[Stream, list[int]]:
@@ -157,17 +157,19 @@ class _Emitter:
         plan, tile = work.plan, work.tile
         self._begin(work.number, must=True)
         self.clock.tile(work.number, plan.schedule.areas)
+        gemm, self.alu = 0, 0
         for n, (step, inp, wgt) in enumerate(work.steps):
             self._fetch(number + n)
             kernel = self.writer.kernel(work, step, inp.sram, wgt.sram)
             self._load_kernel(kernel)
             self._load_ahead(work.number)
             products = self.writer.products(work, step, inp.sram, wgt.sram, kernel,
-                                            len(self.pending))
-            self._drain(_AHEAD)
+                                            max((code.cycles for code in self.pending),
+                                                default=0), len(self.pending))
             for code in products:
+                self._weave(gemm)
                 self._add(code)
-                self._drain(1)
+                gemm += code.cycles
                 if n + 1 == len(work.steps) and not self.pending:
                     self._begin(work.number + 1)
             count = len(kernel) * tile.pixels
@@ -217,20 +219,26 @@ class _Emitter:
         return any(made(region, self.writer.places, self.makers) > self.stored
                    for region in regions)
 
-    def _drain(self, count: int):
-        """``count`` instructions of the tile before, and stores whose turn it is then."""
-        if not self.pending:
-            return
-        for code in self.pending[:count]:
-            self._add(code)
-        del self.pending[:count]
-        while self.pending and self.pending[0].opcode == Opcode.STORE:
-            self._add(self.pending.pop(0))
+    def _weave(self, gemm: int):
+        """Passes of the tile before, as many as the ALU does beside ``gemm`` products and two more.
+
+        With more of them, those in front of the ALU would hold up what comes behind.
+        """
+        while self.pending and (self.pending[0].opcode == Opcode.STORE
+                                or self.alu <= gemm + self.pending[0].cycles):
+            self._drain()
+
+    def _drain(self):
+        """The next instruction that drains the tile before."""
+        code = self.pending.pop(0)
+        self._add(code)
+        self.alu += code.cycles
         if not self.pending:
             self.stored += 1
 
     def _flush(self):
-        self._drain(len(self.pending))
+        while self.pending:
+            self._drain()
 
     # Chunks
 

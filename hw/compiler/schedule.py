@@ -173,10 +173,15 @@ class Plan:
         depth = self.config.depth("wgt")
         return depth // self.config.block if self.visit.products.depthwise else depth
 
+    @property
+    def woven(self) -> bool:
+        """Whether GEMM goes from block to block of the sums."""
+        return bool(self.visit.products) and self.schedule.outputs > 1
+
     def excess(self) -> str | None:
         """What does not fit; or none."""
         s, config, visit = self.schedule, self.config, self.visit
-        need = (visit.regions * s.outputs * s.rows * s.cols
+        need = (s.outputs * (visit.regions * s.rows * s.cols + 3 * self.woven)
                 + 2 * s.outputs * len(visit.parameters) + self.pool_size)
         if need > self.area:
             return f"acc: {need} of {self.area}"

@@ -17,7 +17,7 @@ from hw.compiler.operators import (
     Window,
 )
 
-__all__ = ["Builder", "ZOO", "resnet8", "resnet18", "resnet50", "mobilenet"]
+__all__ = ["Builder", "CONVOLUTIONS", "ZOO", "resnet8", "resnet18", "resnet50", "mobilenet"]
 
 
 class Builder:
@@ -164,6 +164,8 @@ def mobilenet(seed: int = 0, *, size: int = 224, width: float = 1.0) -> Network:
     return b.network(_classify(b, x, 1000))
 
 
+#: Of these the figures of others leave out the stem and the classifier.
+CONVOLUTIONS = ("resnet18", "resnet50")
 ZOO: dict[str, Callable[..., Network]] = {
     "resnet8": resnet8, "resnet18": resnet18, "resnet50": resnet50, "mobilenet": mobilenet,
 }
