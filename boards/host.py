@@ -1,4 +1,4 @@
-"""The host's driver: ``python -m boards.host URL info``, ``run``, ``counters``.
+"""The host's driver: ``python -m boards.host URL run MODEL --input x.npy``, ``info``, ``counters``.
 
 :func:`connect` opens a board by URL: ``serial:///dev/ttyUSB1``, ``socket://localhost:5000`` (a
 simulated board), ``sim:vta?preset=block4`` (the same in this process, any design and its options),
@@ -218,13 +218,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True, parser_class=Parser)
     actions.add_parser("info", help="what the board is")
     actions.add_parser("counters", help="the counters of a VTA core")
-    run = actions.add_parser("run", help="run a VTA program on a memory image")
-    run.add_argument("image", help="file of the memory, from address 0 on")
-    run.add_argument("--insn-addr", type=lambda text: int(text, 0), default=0)
-    run.add_argument("--insn-count", type=int, required=True)
-    run.add_argument("--fingerprint", type=lambda text: int(text, 0),
-                     help="of the configuration the program was made for")
-    run.add_argument("--output", help="file for the memory afterwards")
+    run = actions.add_parser("run", help="compile a model for the board's core, and run it there")
+    run.add_argument("model", help="ONNX or TFLite file")
+    run.add_argument("--input", required=True, help="samples (.npy)")
+    run.add_argument("--output", help="file for the results (.npy)")
+    program = actions.add_parser("program", help="run a VTA program on a memory image")
+    program.add_argument("image", help="file of the memory, from address 0 on")
+    program.add_argument("--insn-addr", type=lambda text: int(text, 0), default=0)
+    program.add_argument("--insn-count", type=int, required=True)
+    program.add_argument("--fingerprint", type=lambda text: int(text, 0),
+                         help="of the configuration the program was made for")
+    program.add_argument("--output", help="file for the memory afterwards")
     options: argparse.Namespace = parser.parse_args(argv)
     with connect(options.url) as host:
         if options.action == "info":
@@ -238,15 +242,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.action == "counters":
             print(json.dumps(host.counters()))
             return 0
-        image = np.fromfile(options.image, np.uint8)
-        if options.fingerprint is not None:
-            host.check(options.fingerprint)
-        host.write(0, image)
-        ended = host.execute(options.insn_addr, options.insn_count)
-        if options.output:
-            host.read(0, len(image)).tofile(options.output)
-        print(json.dumps({"status": ended.name, "cycles": host.read_register("cycles")}))
-        return 0 if ended == Fault.DONE else 1
+        return {"run": _run, "program": _program}[options.action](host, options)
+
+
+def _run(host: VtaHost, options: argparse.Namespace) -> int:
+    """A network, on the board."""
+    from boards.engine import BoardEngine  # edges: the compiler is not needed for the rest
+    from hw.compiler.api import compile
+
+    samples = np.load(options.input, allow_pickle=False)
+    model = compile(options.model, host.config)
+    results = model.run(samples, engine=BoardEngine(host))
+    if options.output:
+        np.save(options.output, results)
+    print(json.dumps({"samples": len(results), "cycles": model.cycles,
+                      "labels": results.reshape(len(results), -1).argmax(1).tolist()}))
+    return 0
+
+
+def _program(host: VtaHost, options: argparse.Namespace) -> int:
+    """A memory image, on the board."""
+    image = np.fromfile(options.image, np.uint8)
+    if options.fingerprint is not None:
+        host.check(options.fingerprint)
+    host.write(0, image)
+    ended = host.execute(options.insn_addr, options.insn_count)
+    if options.output:
+        host.read(0, len(image)).tofile(options.output)
+    print(json.dumps({"status": ended.name, "cycles": host.read_register("cycles")}))
+    return 0 if ended == Fault.DONE else 1
 
 
 if __name__ == "__main__":

@@ -2,17 +2,23 @@
 """The driver on simulated boards: the whole shell at bit level, behind a socket and in process."""
 
 import contextlib
+import json
 
 import numpy as np
+import onnx
 import pytest
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from boards.engine import BoardEngine
 from boards.host import StreamHost, VtaHost, connect, main
 from boards.link import LinkError
 from boards.simulated import SimulatedBoard, served
 from boards.streams import StreamEngine
+from hw.compiler.api import compile
+from hw.compiler.builder import Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
+from hw.compiler.front import load
 from hw.vta.config import preset
 from hw.vta.core import VtaCore
 from hw.vta.isa import Fault
@@ -110,13 +116,45 @@ def test_command(url, tmp_path, capsys):
     with connect(url) as host:
         host.reset()
     assert main([url, "info"]) == 0
-    assert main([url, "run", str(tmp_path / "image"), "--insn-addr", str(program.insn_addr),
+    assert main([url, "program", str(tmp_path / "image"), "--insn-addr", str(program.insn_addr),
                  "--insn-count", str(program.insn_count), "--output",
                  str(tmp_path / "after")]) == 0
     assert '"engine": "vta"' in capsys.readouterr().out
     expected = engine("iss", CONFIG).run(program.image, program.insn_addr, program.insn_count,
                                          Conditions())
     np.testing.assert_array_equal(np.fromfile(tmp_path / "after", np.uint8), expected.image)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Two small networks and samples for them."""
+    shapes = ((2, 8, 8), (1, 6, 6))
+    models = [compile(load(Sequential(shape, layers).graph(), checked=False), CONFIG, checked=False)
+              for shape, layers in zip(shapes, (
+                  [Conv2D(6, 3, padding="same"), ReLU(), MaxPool(2), Flatten(), Dense(4)],
+                  [Flatten(), Dense(9), ReLU(), Dense(3)]))]
+    rng = np.random.default_rng(0)
+    return [(model, rng.standard_normal((3, *shape)).astype(np.float32))
+            for model, shape in zip(models, shapes)]
+
+
+def test_networks_one_after_the_other(url, networks):
+    with connect(url) as host:
+        board = BoardEngine(host)
+        for model, samples in [*networks, networks[0]]:
+            np.testing.assert_array_equal(model.run(samples, engine=board), model.run(samples))
+
+
+def test_run(url, networks, tmp_path, capsys):
+    model, samples = networks[0]
+    onnx.save(model.front.model, tmp_path / "model.onnx")
+    np.save(tmp_path / "x.npy", samples)
+    assert main([url, "run", str(tmp_path / "model.onnx"), "--input", str(tmp_path / "x.npy"),
+                 "--output", str(tmp_path / "y.npy")]) == 0
+    expected = model.run(samples)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
+    assert json.loads(capsys.readouterr().out)["labels"] == expected.reshape(3, -1).argmax(
+        1).tolist()
 
 
 @pytest.mark.parametrize("url, error, said", [
