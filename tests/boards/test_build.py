@@ -1,9 +1,14 @@
+# amaranth: UnusedElaboratable=no
 """What is read out of the router's report, and what is said about a clock that is missed."""
+
+import json
+from pathlib import Path
 
 import pytest
 
-from boards.build import _figures, _late
+from boards.build import TimingError, _figures, _late
 from boards.table import FAMILIES
+from hw.build import main
 from hw.tools import ToolError
 
 
@@ -48,3 +53,35 @@ def test_a_missed_clock_says_how_to_go_on():
 def test_no_clock():
     with pytest.raises(ToolError, match="no path between registers"):
         _figures(REPORT | {"fmax": {}}, NETLIST, FAMILIES["ice40"])
+
+
+# Minutes each: synthesis, place and route, and the bitstream.
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [
+    "lutnet --fabric ice40 --board icebreaker",
+    "lutnet --fabric ice40 --board icebreaker --clock 24",
+    "lutnet --fabric ecp5 --board tang_nano_9k",
+    "systolic --rows 2 --cols 2 --format int8 --board ulx3s_85f",
+])
+def test_bitstreams(words, tmp_path, capsys):
+    assert main([*words.split(), "-o", str(tmp_path)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    folder, design = Path(said["folder"]), words.split()[0]
+    report = json.loads((folder / "report.json").read_text())
+    assert report["fmax_mhz"] >= report["target_mhz"] == said["target_mhz"]
+    assert report["lut"] > 100 and report["ff"] > 100 and report["critical_path"]
+    assert {"generate", "synthesise", "place and route"} <= set(report["seconds"])
+    bitstream, = folder.glob(f"{design}.[bf][is]*")
+    assert bitstream.stat().st_size == report["bytes"] > 10_000
+    assert f"{design.upper()}_IDENTITY" in (folder / f"{design}.h").read_text()
+    assert json.loads((folder / f"{design}.json").read_text())["board"] == report["board"]
+
+
+@pytest.mark.slow
+def test_a_clock_out_of_reach(tmp_path):
+    with pytest.raises(TimingError, match=r"^timing: 48 MHz asked for, .* too long on the path .*"
+                                          r"--clock \d+ would pass$"):
+        main(["lutnet", "--fabric", "ice40", "--board", "icebreaker", "--clock", "48", "-o",
+              str(tmp_path)])
+    assert (tmp_path / "icebreaker" / "report.json").exists()
+    assert not (tmp_path / "icebreaker" / "lutnet.bin").exists()
