@@ -21,7 +21,7 @@ def check_folder(path: str | Path) -> Path:
         raise ValueError(f"output must be a new or an empty folder, or one with "
                          f"{' or '.join(MARKS)}, not {str(path)!r}")
     above = next(each for each in path.absolute().parents if each.exists())
-    if not os.access(above, os.W_OK):
+    if not above.is_dir() or not os.access(above, os.W_OK):
         raise ValueError(f"output must be a folder that can be written, not {str(path)!r}")
     return path
 

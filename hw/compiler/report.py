@@ -123,7 +123,7 @@ def _add_layers(layers, launch, insns, timing, start, program, peak, errors):
         found = [errors[operator.name] for operator in operators if operator.name in errors]
         layers.append({
             "name": operators[0].name, "place": "core",
-            "operators": "+".join(type(operator).__name__ for operator in operators),
+            "operators": "+".join(map(_kind, operators)),
             "shape": list(operators[-1].y.shape), "schedule": plan_.schedule.to_dict(),
             "begin": start + before, "end": start + end, "cycles": cycles,
             "instructions": mine.stop - mine.start, "macs": macs,
@@ -135,6 +135,10 @@ def _add_layers(layers, launch, insns, timing, start, program, peak, errors):
                for key in dict.fromkeys(key for each in found for key in each)},
         })
         before, first = end, mine.stop
+
+
+def _kind(operator) -> str:
+    return "Depthwise" if getattr(operator, "depthwise", False) else type(operator).__name__
 
 
 def _last_work(insns, mine: slice) -> int:

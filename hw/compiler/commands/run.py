@@ -86,7 +86,7 @@ def run(options) -> int:
         with console.status("report"):
             made = model.report(
                 latency=options.latency, clock_mhz=options.clock, accuracy=accuracy,
-                level=f"run at level {options.level}, {count} samples",
+                level=f"run at level {options.level}, {count} sample{'s' * (count > 1)}",
                 samples=[{name: each[n] for name, each in inputs.items()} for n in spread])
             if options.level == "rtl":
                 made["measured_cycles"] = _measured(model, made)

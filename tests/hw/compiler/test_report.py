@@ -42,8 +42,8 @@ def made(program):
 
 def test_figures_agree(program, made):
     layers = made["layers"]
-    assert [layer["operators"] for layer in layers] == ["MaxPool", "Conv", "Conv+Add", "SumPool",
-                                                       "Conv"]
+    assert [layer["operators"] for layer in layers] == ["MaxPool", "Conv", "Depthwise+Add",
+                                                       "SumPool", "Conv"]
     assert sum(layer["cycles"] for layer in layers) == made["cycles"] == layers[-1]["end"]
     assert all(a["end"] == b["begin"] for a, b in zip(layers, layers[1:]))
     assert made["macs"] == sum(step.macs for step in program.network.steps)

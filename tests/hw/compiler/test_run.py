@@ -113,6 +113,22 @@ def test_bad_input_is_one_sentence(files, capsys, words, message):
     assert sorted(files.iterdir()) == before
 
 
+@pytest.mark.parametrize("model, folder, message", [
+    ("model.onnx", "x.npy",        "error: output must be a folder, not the file "),
+    ("model.onnx", "x.npy/folder", "error: output must be a folder that can be written, not "),
+    ("model.onnx", ".",            "error: output must be a new or an empty folder, or one with "),
+    ("short.onnx", "made",         "error: short.onnx is no ONNX model: "),
+    ("none.onnx",  "made",         "error: model must be a file, not "),
+])
+def test_bad_output_leaves_nothing(files, capsys, model, folder, message):
+    (files / "short.onnx").write_bytes((files / "model.onnx").read_bytes()[:100])
+    before = sorted(files.iterdir())
+    code, out, err = call(capsys, "compile", files / model, "-o", files / folder)
+    assert (code, out) == (2, "")
+    assert err.startswith(message) and err.count("\n") == 1, err
+    assert sorted(files.iterdir()) == before
+
+
 def test_model_in_python(front):
     model = compile(front, preset("block4"))  # with all checks of the streams
     x = np.random.default_rng(0).standard_normal((2, 8, 8)).astype(np.float32)
