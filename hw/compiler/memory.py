@@ -1,5 +1,6 @@
 """Static memory planning: where each tensor lies, so that those alive together never meet."""
 
+import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -59,13 +60,16 @@ _ORDERS: dict[str, Callable[[Block], tuple]] = {
     "last":     lambda block: (-block.last, -block.size),
 }
 
+_TRIES = 300
+
 
 def plan(blocks: Iterable[Block], *, limit: int | None = None) -> Plan:
     """Offsets for ``blocks``: the best of several greedy placements, the same on any machine.
 
     Each placement takes the blocks in one order of :data:`_ORDERS`, and puts each into the lowest
-    gap, or into the smallest, that those already placed and alive with it leave. Up to 16 times
-    the first of the best order's blocks that reaches the peak is then moved to its front.
+    gap, or into the smallest, that those already placed and alive with it leave. While the peak is
+    above the bound, the best order is changed a little, :data:`_TRIES` times: the block that
+    reaches the peak comes first, or two of them change places.
 
     Raises :exc:`ValueError`, if two blocks have one name, or the peak is above ``limit`` bytes.
     """
@@ -79,15 +83,20 @@ def plan(blocks: Iterable[Block], *, limit: int | None = None) -> Plan:
         best = _better(best, order, _place(order, tight), tight)
         if best[0] == bound:
             break
-    for _ in range(16):
-        if best is None or best[0] == bound:
-            break
+    rng = random.Random(0)
+    for _ in range(_TRIES if best is not None else 0):
         peak, order, offsets, tight = best
-        top = next(block for block in order if offsets[block.name] + block.size == peak)
-        order = [top, *(block for block in order if block is not top)]
-        best = _better(best, order, _place(order, tight), tight)
-        if best[1] is not order:
+        if peak == bound:
             break
+        order = list(order)
+        if rng.random() < 0.5:
+            top = next(block for block in order if offsets[block.name] + block.size == peak)
+            order.remove(top)
+            order.insert(rng.randrange(len(order) + 1) // 2, top)
+        else:
+            a, b = rng.randrange(len(order)), rng.randrange(len(order))
+            order[a], order[b] = order[b], order[a]
+        best = _better(best, order, _place(order, tight), tight)
     peak, offsets = (best[0], best[2]) if best else (0, {})
     if limit is not None and peak > limit:
         raise ValueError(f"tensors must fit {limit} bytes, not {peak} (at least {bound} are alive "
@@ -110,7 +119,7 @@ def _candidates(blocks) -> Iterator[tuple[list[Block], bool]]:
 
 def _better(best, order, offsets, tight):
     peak = max(offsets[block.name] + block.size for block in order)
-    return (peak, order, offsets, tight) if best is None or peak < best[0] else best
+    return (peak, order, offsets, tight) if best is None or peak <= best[0] else best
 
 
 def _place(order: list[Block], tight: bool) -> dict[str, int]:
