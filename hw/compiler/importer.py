@@ -27,6 +27,10 @@ __all__ = ["CALIBRATION_SEED", "read", "bound", "prepare", "is_float", "quantise
            "calibration_inputs", "samples_of"]
 
 CALIBRATION_SAMPLES, CALIBRATION_SEED = 32, 0
+# What is quantised: operators of the core. Softmax and its like stay float, as the host does them.
+QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool",
+             "Concat", "Pad", "Relu", "Clip", "BatchNormalization", "Reshape",
+             "Transpose", "Flatten", "Squeeze", "Unsqueeze")
 _MODEL_LIMIT = 1 << 31  # bytes of one protobuf message
 
 
@@ -261,10 +265,13 @@ def quantise_to(path: Path, model: onnx.ModelProto, samples, form="QDQ", activat
                 weights="QInt8", per_channel=True, symmetric=True) -> None:
     """Writes ``model`` quantised in one of onnxruntime's other forms, too."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.registry import QLinearOpsRegistry
 
+    known = QUANTISED if form == "QDQ" else QLinearOpsRegistry
     model, excluded = _plain_gemms(model)  # a copy: quantize_static changes what it is given
     with _quietly():
         quantize_static(model, path, _Reader(samples), quant_format=QuantFormat[form],
+                        op_types_to_quantize=[op for op in QUANTISED if op in known],
                         per_channel=per_channel, activation_type=QuantType[activations],
                         weight_type=QuantType[weights], nodes_to_exclude=excluded,
                         extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True})

@@ -32,7 +32,7 @@ def resnet(tmp_path_factory):
 def test_check_prints_every_step(resnet, capsys):
     assert main(["check", str(resnet)]) == 0
     out = capsys.readouterr().out
-    assert "14 on the core" in out and "5 on the host" in out
+    assert "14 on the core" in out and "3 on the host" in out
     assert out.count("core") >= 14 and "Softmax to float32[1, 5]" in out
     assert "calibrated with 32 standard normal inputs, seed 0" in out
 
