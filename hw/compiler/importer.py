@@ -168,11 +168,13 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxscript.optimizer import fold_constants
     from onnxscript.rewriter.rules import common
 
+    from hw.compiler.rules import RULES  # onnxscript takes a second to import
+
     rules = [common.matmul_add_to_gemm_rule, common.transpose_b_matmul_add_to_gemm_rule,
              common.fuse_batchnorm_into_conv_rule, common.fuse_batchnorm_into_gemm_rule,
              common.fuse_pad_into_conv_rule, common.transpose_transpose_rule,
              common.no_op_transpose_rule, common.reshape_reshape_rule, common.no_op_cast_rule,
-             common.add_0_rule, common.mul_by_1_rule, common.successive_relu_rule]
+             common.add_0_rule, common.mul_by_1_rule, common.successive_relu_rule, *RULES]
     with _quietly():
         try:
             model, _ = onnxsim.simplify(model)

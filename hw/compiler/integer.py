@@ -16,7 +16,7 @@ from hw.compiler.relations import format_of
 from hw.compiler.types import Format
 from hw.compiler.windows import sliding
 
-__all__ = ["MOVES", "Unable", "format_at", "real_constant", "to_integer", "obstacles"]
+__all__ = ["BUILDERS", "MOVES", "Unable", "format_at", "real_constant", "to_integer", "obstacles"]
 
 MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")  # no arithmetic
 _SUM_LIMIT = 1 << 31      # of the core's accumulators

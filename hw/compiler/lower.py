@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hw.compiler.graph import Graph, Node
-from hw.compiler.integer import MOVES, obstacles
+from hw.compiler.integer import BUILDERS, MOVES, obstacles
 from hw.compiler.operators import (
     Add,
     Concat,
@@ -185,6 +185,7 @@ def lower(graph: Graph) -> Network:
             continue
         reason = why[node.name].reason if node.name in why else _REASONS.get(
             node.op, "moving elements is the host's work" if node.op in MOVES
+            else "it is not between quantisers" if node.op in BUILDERS
             else f"{node.op} is not among the core's operators")
         steps.append(Host(node.name, node, reads, tuple(o for o in node.outputs if o), reason))
     return Network(graph.inputs, graph.outputs, c.tensors, tuple(steps))

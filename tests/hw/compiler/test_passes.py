@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from hw.compiler.builder import Conv2D, Dense, Flatten, ReLU, Sequential
 from hw.compiler.compare import Bounded, Exact, Miscompiled
@@ -173,16 +174,26 @@ def test_a_bound_holds_for_each_layer_and_not_for_their_sum():
 def test_constants_fold_and_batch_norms_go_into_convolutions():
     rng = np.random.default_rng(0)
     norm = [rng.uniform(0.5, 1.5, 3).astype(np.float32) for _ in range(4)]
-    import onnx
-    m = model([onnx.helper.make_node("Conv", ["x", "w"], ["c"]),
-               onnx.helper.make_node("BatchNormalization", ["c", "a", "b", "m", "v"], ["n"]),
-               onnx.helper.make_node("Add", ["one", "two"], ["three"]),
-               onnx.helper.make_node("Mul", ["n", "three"], ["y"])],
+    m = model([helper.make_node("Conv", ["x", "w"], ["c"]),
+               helper.make_node("BatchNormalization", ["c", "a", "b", "m", "v"], ["n"]),
+               helper.make_node("Add", ["one", "two"], ["three"]),
+               helper.make_node("Mul", ["n", "three"], ["y"])],
               {"x": ("float32", (1, 2, 4, 4))}, {"y": ("float32", (1, 3, 2, 2))},
               {"w": rng.normal(size=(3, 2, 3, 3)).astype(np.float32), "one": np.float32(1),
                "two": np.float32(-1), **dict(zip("abmv", norm))}, opset=17, ir=8)
     ops = [n.op_type for n in prepare(m).graph.node]
     assert ops.count("Conv") == 1 and "BatchNormalization" not in ops
+
+
+def test_other_spellings_of_operators():
+    m = model([helper.make_node("Sum", ["x", "x2"], ["s"]),
+               helper.make_node("ReduceMean", ["s", "axes"], ["y"], keepdims=1),
+               helper.make_node("ReduceMean", ["s", "rows"], ["z"], keepdims=1)],
+              {"x": ("float32", (1, 3, 4, 4)), "x2": ("float32", (1, 3, 4, 4))},
+              {"y": ("float32", (1, 3, 1, 1)), "z": ("float32", (1, 3, 1, 4))},
+              {"axes": np.array([-1, 2]), "rows": np.array([2])}, opset=18, ir=8)
+    assert sorted(n.op_type for n in prepare(m).graph.node) == [
+        "Add", "GlobalAveragePool", "ReduceMean"]
 
 
 def test_builder_and_file_are_one_path():
