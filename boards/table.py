@@ -75,7 +75,7 @@ class Board:
     extra: tuple[Resource, ...] = ()
     link: str
     program: str
-    designs: tuple[str, ...] = ()  # that are known to fit, and the clock in MHz they reach
+    designs: tuple[str, ...] = ()  # that are known to fit, and the clock they reach
 
     @property
     def suffix(self) -> str:
@@ -123,7 +123,7 @@ BOARDS = {
     "icebreaker": Board(
         title="iCEBreaker", platform="icebreaker:ICEBreakerPlatform", family="ice40",
         clock_hz=12e6, memory=0, pll="ice40", link="USB serial port (FT2232H)",
-        program="ice40_generic"),
+        program="ice40_generic", designs=("lutnet, drybean_m7: 24.5 MHz",)),
     "ice40_hx8k_b_evn": Board(
         title="iCE40-HX8K breakout", platform="ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform",
         family="ice40", clock_hz=12e6, memory=4 << 10, link="USB serial port (FT2232H)",

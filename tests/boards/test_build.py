@@ -58,8 +58,7 @@ def test_no_clock():
 # Minutes each: synthesis, place and route, and the bitstream.
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [
-    "lutnet --fabric ice40 --board icebreaker",
-    "lutnet --fabric ice40 --board icebreaker --clock 24",
+    "lutnet --model hw/lutnet/models/drybean_m7.npz --fabric ice40 --board icebreaker",
     "lutnet --fabric ecp5 --board tang_nano_9k",
     "systolic --rows 2 --cols 2 --format int8 --board ulx3s_85f",
 ])
@@ -81,7 +80,7 @@ def test_bitstreams(words, tmp_path, capsys):
 def test_a_clock_out_of_reach(tmp_path):
     with pytest.raises(TimingError, match=r"^timing: 48 MHz asked for, .* too long on the path .*"
                                           r"--clock \d+ would pass$"):
-        main(["lutnet", "--fabric", "ice40", "--board", "icebreaker", "--clock", "48", "-o",
-              str(tmp_path)])
+        main([*"lutnet --model hw/lutnet/models/drybean_m7.npz --fabric ice40 --board icebreaker "
+              "--clock 48".split(), "-o", str(tmp_path)])
     assert (tmp_path / "icebreaker" / "report.json").exists()
     assert not (tmp_path / "icebreaker" / "lutnet.bin").exists()
