@@ -167,7 +167,8 @@ class Writer:
         top, bottom, left, right = region.pads
         rows = (region.rows[0] + top, region.rows[1] - bottom)
         cols = (region.cols[0] + left, region.cols[1] - right)
-        high, wide, size = rows[1] - rows[0], cols[1] - cols[0], region.height * region.width
+        high, wide = -(-(rows[1] - rows[0]) // region.step), cols[1] - cols[0]
+        size, step = region.height * region.width, region.step
         pads, inside = (top, bottom, left, right), high > 0 and wide > 0
         fixed = {"memory_type": memory, "section": "activations"}
         name = "inp" if memory == Memory.INP else "acc"
@@ -184,16 +185,17 @@ class Writer:
                 touches.append(place.touch(False, blocks, *(seen or (rows, cols))))
             return Code(opcode, fields, touches)
 
-        if inside and not any(pads) and wide == width:
+        if inside and not any(pads) and wide == width and step == 1:
             if high == height and (b1 - b0) * high * wide <= _ROW_LIMIT:
                 return [load(sram, (b1 - b0) * size, (b0, b1), 1, (b1 - b0) * high * wide,
                              place.element(b0, 0, 0), 0)]
             if max(height * width, high * wide) <= _ROW_LIMIT:
                 return [load(sram, (b1 - b0) * size, (b0, b1), b1 - b0, high * wide,
                              place.element(b0, rows[0], 0), height * width)]
-        if inside and max(pads) <= _PAD_LIMIT and high <= _HEIGHT_LIMIT:
+        if (inside and max(pads) <= _PAD_LIMIT and high <= _HEIGHT_LIMIT
+                and step * width <= _ROW_LIMIT):
             return [load(sram + n * size, size, (b, b + 1), high, wide,
-                         place.element(b, rows[0], cols[0]), width, pads)
+                         place.element(b, rows[0], cols[0]), step * width, pads)
                     for n, b in enumerate(range(b0, b1))]
         loads = []
         for n, b in enumerate(range(b0, b1)):  # row by row, padding on its own
@@ -203,7 +205,7 @@ class Writer:
                 if inside and top <= y < top + high:
                     runs = [(False, left), (True, wide), (False, right)]
                 for data, count in runs:
-                    row = region.rows[0] + y
+                    row = region.rows[0] + y * step
                     if data:
                         loads.append(load(at, count, (b, b + 1), 1, count,
                                           place.element(b, row, cols[0]), 0,
@@ -266,7 +268,7 @@ class Writer:
         fields = {
             "iter_out": tile.height, "iter_in": tile.width,
             "dst_factor_out": tile.width, "dst_factor_in": 1,
-            "src_factor_out": window.stride[0] * step.inputs.width,
+            "src_factor_out": plan.row_stride * step.inputs.width,
             "src_factor_in": window.stride[1],
         }
         spans = []

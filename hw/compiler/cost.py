@@ -20,14 +20,16 @@ class Costs:
     scan:  float = 0.5  # of a micro-operation before it executes
     kernel:  int = 100  # of a LOAD of micro-operations
     tile:    int = 8    # of a tile, lost by whatever is busiest
+    alone:   int = 48   # the same, where there are no products to hide behind
     weave:   int = 6    # the same of a pass of the ALU beyond the first
     step:    int = 2    # the same of a step
     fresh:   int = 4    # and of one with a kernel of its own
     between: int = 10   # from pass to pass of the ALU
-    follow:  float = 0.5  # what a pass waits for banks, in products of one sum
+    follow:  float = 2.0  # what a pass waits for banks, when GEMM goes along a block, too
     banks:   float = 4.0  # the same, when GEMM goes from block to block
+    even:    int = 8    # of two parts that share the work, how hard the busier one sets the pace
     chain:   float = 1.25  # of a drain of many passes, that have to find their turns
-    crowd:   float = 1.4  # and at most, when the ALU is what sets the pace; in blocks
+    crowd:   float = 0.25  # and at most, or a little more, when the ALU has many passes
 
 
 class Clock:
@@ -90,10 +92,13 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     tiles, tile = plan.ranges * plan.places, s.outputs * s.rows * s.cols
     passes, taps = sum(d.operation is not None for d in visit.drain), _taps(visit)
     issued, gemm, alu = passes + len(visit.loads), 0, passes * elements
+    parameters = 8 * beats * len(visit.parameters)
+    others = beats * elements * len(visit.loads)
+    others += parameters * plan.groups * plan.group_outputs * (1 if s.pixels_first else plan.places)
     if visit.products:
         run = taps * (1 if visit.products.diagonal else visit.products.inputs)
         gemm = elements * run
-        read, first, alone, fresh = _fetched(plan, beats, gemm)
+        read, first, alone, fresh = _fetched(plan, beats, gemm, others)
         gemm += alone
         steps = plan.steps_per_tile
         issued += 1 + max(steps, min(passes, tile * run // max(1, tile)))
@@ -109,9 +114,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
             read *= tiles
             alu, issued = alu + taps * elements, issued + 2 * plan.tap_chunks
         first += beats * tile * len(visit.loads)
-    read += beats * elements * len(visit.loads)
-    parameters = 8 * beats * len(visit.parameters)
-    read += parameters * plan.groups * plan.group_outputs * (1 if s.pixels_first else plan.places)
+    read += others
     first += parameters * s.outputs + plan.kernel_size / 2
     write = beats * elements * len(visit.stores)
     work = alu * (1 + waits * min(1.0, gemm / max(alu, 1)))
@@ -120,10 +123,13 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     if passes > 2:
         drain *= costs.chain
     load = 0 if visit.products else first
-    pace = max(gemm / tiles, work / tiles + costs.between * passes,
-               max(0, read - first) / tiles, write / tiles, issued * costs.issue + kernels,
+    bus = max(0, read - first)  # close to as busy as GEMM, it delays what is needed next
+    both = (gemm ** costs.even + bus ** costs.even) ** (1 / costs.even)
+    pace = max(both / tiles, work / tiles + costs.between * passes, write / tiles,
+               issued * costs.issue + kernels,
                (gemm / tiles + load + drain) / s.areas)
-    pace += costs.tile + costs.weave * max(0, passes - 1)
+    pace += costs.tile if visit.products else costs.alone
+    pace += costs.weave * max(0, passes - 1)
     pace += (costs.step + costs.fresh * fresh) * steps
     last = tile * (passes * (1 + waits) + beats * len(visit.stores))
     ends = (first + costs.latency + costs.start + last + costs.drain + costs.issue * passes)
@@ -142,12 +148,13 @@ def _waits(plan: Plan, passes: int, costs: Costs) -> float:
     s, diagonal = plan.schedule, plan.visit.products.diagonal
     run = s.taps[0] * s.taps[1] * (1 if diagonal else s.inputs)
     if not plan.woven:
-        return min(costs.follow / run, costs.crowd / 8 if passes > 2 else 2.0)
+        return min(costs.follow / run ** 3, costs.crowd if passes > 2 else 2.0)
     return min(costs.banks / run * min(1.0, 4 / s.outputs),
-               costs.crowd / s.outputs if passes > 2 else 2.0)
+               costs.crowd + 0.6 / s.outputs if passes > 2 else 2.0)
 
 
-def _fetched(plan: Plan, beats: int, gemm: int) -> tuple[float, float, float, float]:
+def _fetched(plan: Plan, beats: int, gemm: int, others: int
+             ) -> tuple[float, float, float, float]:
     """Of inputs, weights and kernels: cycles of the read bus; those before the first tiles have
     what they need; those in which GEMM waits because there is no second place; and the share of
     steps that need a new kernel."""
@@ -173,7 +180,8 @@ def _fetched(plan: Plan, beats: int, gemm: int) -> tuple[float, float, float, fl
     rounds = 1 if s.pixels_first else plan.ranges
     busy = rounds * gemm / tiles  # with all that the first place needs, or the first range
     first = max(step, (weights / (1 if stay else places) * rounds / plan.ranges
-                       + once / places - busy + busy / (rounds * steps)))
+                       + once / places + others * rounds / tiles
+                       - busy + busy / (rounds * steps)))
     lost = 0.0
     if s.pixels_first and inputs == once and again > 1:  # all of them beside the first range
         rest = (weights / plan.ranges + once) / places - gemm / tiles

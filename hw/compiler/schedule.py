@@ -54,15 +54,19 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Region:
-    """Rows and columns of some blocks of a tensor; beyond its edges there is padding."""
+    """Rows, each ``step``-th, and columns of some blocks of a tensor.
+
+    Beyond the tensor's edges there is padding; above and below it only if ``step`` is 1.
+    """
     tensor: Tensor
     blocks: tuple[int, int]
     rows: tuple[int, int]
     cols: tuple[int, int]
+    step: int = 1
 
     @property
     def height(self) -> int:
-        return self.rows[1] - self.rows[0]
+        return -(-(self.rows[1] - self.rows[0]) // self.step)
 
     @property
     def width(self) -> int:
@@ -139,7 +143,11 @@ class Plan:
         self.area = config.depth("acc") // schedule.areas
         kh, kw = schedule.taps
         window = visit.window
-        self.seen = ((schedule.rows - 1) * window.stride[0] + (kh - 1) * window.dilation[0] + 1,
+        # Rows that no tap sees are left out.
+        self.skips = bool(products and window.kernel[0] == 1 and not (window.pads[0]
+                                                                       or window.pads[2]))
+        self.row_stride = 1 if self.skips else window.stride[0]
+        self.seen = ((schedule.rows - 1) * self.row_stride + (kh - 1) * window.dilation[0] + 1,
                      (schedule.cols - 1) * window.stride[1] + (kw - 1) * window.dilation[1] + 1)
         self.input_size = self.weight_size = self.kernel_size = 0
         if products:
@@ -288,7 +296,7 @@ class Plan:
             first, last = taps[2 * axis] * dilation, (taps[2 * axis + 1] - 1) * dilation
             pad = window.pads[axis]
             spans.append((bgn * stride + first - pad, (end - 1) * stride + last - pad + 1))
-        return Region(self.visit.x, blocks, *spans)
+        return Region(self.visit.x, blocks, *spans, window.stride[0] if self.skips else 1)
 
     def steps(self, tile: Tile) -> Iterator[Step]:
         """Steps of a tile of products."""
