@@ -24,7 +24,7 @@ class Costs:
     weave:   int = 6    # the same of a pass of the ALU beyond the first
     step:    int = 2    # the same of a step
     fresh:   int = 4    # and of one with a kernel of its own
-    between: int = 10   # from pass to pass of the ALU
+    between: int = 8    # from pass to pass of the ALU
     follow:  float = 2.0  # what a pass waits for banks, when GEMM goes along a block, too
     banks:   float = 4.0  # the same, when GEMM goes from block to block
     even:    int = 8    # of two parts that share the work, how hard the busier one sets the pace
@@ -99,7 +99,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
         run = taps * (1 if visit.products.diagonal else visit.products.inputs)
         gemm = elements * run
         read, first, alone, fresh = _fetched(plan, beats, gemm, others)
-        gemm += alone
+        products, gemm = gemm, gemm + alone
         steps = plan.steps_per_tile
         issued += 1 + max(steps, min(passes, tile * run // max(1, tile)))
         issued += steps * costs.scan * plan.kernel_size / costs.issue
@@ -107,7 +107,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
         kernels -= min(kernels, first / tiles)  # beside the first inputs
         waits = _waits(plan, passes, costs)
     else:
-        steps, waits, fresh, kernels = 1, 0.0, 0.0, 0.0
+        steps, products, waits, fresh, kernels = 1, 0, 0.0, 0.0, 0.0
         read, first = 0, costs.latency + costs.start
         if visit.x is not None:
             read = first = beats * plan.pool_size * plan.tap_chunks
@@ -117,7 +117,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     read += others
     first += parameters * s.outputs + plan.kernel_size / 2
     write = beats * elements * len(visit.stores)
-    work = alu * (1 + waits * min(1.0, gemm / max(alu, 1)))
+    work = alu * (1 + waits * min(1.0, products / max(alu, 1)))
     drain = (work / tiles + beats * len(visit.stores) * elements / tiles
              + costs.drain + costs.issue * passes)
     if passes > 2:
@@ -125,11 +125,11 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     load = 0 if visit.products else first
     bus = max(0, read - first)  # close to as busy as GEMM, it delays what is needed next
     both = (gemm ** costs.even + bus ** costs.even) ** (1 / costs.even)
-    pace = max(both / tiles, work / tiles + costs.between * passes, write / tiles,
-               issued * costs.issue + kernels,
+    pace = max(both / tiles + costs.weave * max(0, passes - 1),
+               work / tiles + costs.between * passes + costs.weave * (passes > 2),
+               write / tiles, issued * costs.issue + kernels,
                (gemm / tiles + load + drain) / s.areas)
     pace += costs.tile if visit.products else costs.alone
-    pace += costs.weave * max(0, passes - 1)
     pace += (costs.step + costs.fresh * fresh) * steps
     last = tile * (passes * (1 + waits) + beats * len(visit.stores))
     ends = (first + costs.latency + costs.start + last + costs.drain + costs.issue * passes)
