@@ -66,7 +66,10 @@ class Graph:
             types[key] = TensorType(str(value.dtype), value.shape)
         for key, kind in types.items():
             _check(kind, key, "")
+        names = Counter(node.name for node in nodes)
         for node in nodes:
+            if names[node.name] > 1:
+                raise Refusal(f"{names[node.name]} nodes are called {node.name!r}", node.name)
             for value in node.inputs:
                 if value and value not in types:
                     raise Refusal(f"{node.name} reads {value!r}, which nothing before it makes",

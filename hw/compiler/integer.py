@@ -125,8 +125,7 @@ class _Match:
 
     def add(self, op: str, inputs, formats, result: str, form: Format, clamp=(-128, 127),
             **attributes) -> str:
-        base = op.removeprefix("npu.")
-        name = self.node.name if result == self.y else f"{self.node.name}~{base}"
+        name = self.node.name if result == self.y else f"{self.node.name}:{result}"
         self.nodes.append(Node(name, op, tuple(inputs), (result,), {
             **attributes, "formats": tuple(formats), "format": form, "low": clamp[0],
             "high": clamp[1]}))

@@ -1,5 +1,8 @@
 """Between ONNX's files and the typed graph, in both directions, one node to one node."""
 
+from collections import Counter
+from dataclasses import replace
+
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
@@ -108,6 +111,9 @@ def from_onnx(model: onnx.ModelProto) -> Graph:
             inputs[value.name] = kind
     nodes = [node_from_onnx(n) for n in model.graph.node if not
              (n.op_type == "Constant" and n.output[0] in constants)]
+    seen: Counter = Counter(n.name for n in nodes)  # names need not be unique in ONNX
+    nodes = [n if seen[n.name] == 1 else replace(n, name=f"{n.name}:{n.outputs[0]}")
+             for n in nodes]
     return Graph.of(model.graph.name or "model", inputs, [o.name for o in model.graph.output],
                     nodes, constants)
 

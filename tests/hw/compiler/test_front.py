@@ -110,14 +110,15 @@ PER_CHANNEL = np.array([0.5, -1.5, 0.0]).reshape(3, 1, 1)
     (lambda: binary("Mul", [(0.05, 3)], (0.06, 1), 0.7, act=True), [Scale]),
     (lambda: binary("Mul", [(0.05, 3)], (0.06, 1), PER_CHANNEL), [Conv]),  # a sign, a zero
     (lambda: binary("Relu", [(0.05, 3)], (0.03, -128)), [Scale]),
-    (lambda: binary("Concat", [(0.05, 3), (0.06, 1)], (0.06, 1)), None),
+    (None, (0.06, 1)),  # Concat: one input has another format
+    (None, (0.07, 0)),  # both have
 ])
 def test_elementwise(model, core):
-    if core is None:  # Concat wants its axis: made here
+    if model is None:  # Concat wants its axis: made here
         m = qdq()
         names = [m.input(f"x{i}", (1, 3, 4, 5), *f) for i, f in enumerate([(0.05, 3), (0.06, 1)])]
-        m.quantise(m.node("Concat", names, "y", axis=1), "out", 0.06, 1)
-        check(m.output("out", None), [Scale, Concat])
+        m.quantise(m.node("Concat", names, "y", axis=1), "out", *core)
+        check(m.output("out", None), [Scale, Concat] if core[1] else [Scale, Scale, Concat])
         return
     check(model(), core)
 

@@ -60,6 +60,8 @@ def test_real_numbers_of_a_format():
     ([Node("r", "Relu", ("x",), ("z",))], {}, "output 'y' is made by nothing"),
     ([Node("r", "Relu", ("x",), ("y",)), Node("s", "Relu", ("x",), ("y",))], {},
      "s makes 'y', which is made already"),
+    ([Node("r", "Relu", ("x",), ("z",)), Node("r", "Relu", ("z",), ("y",))], {},
+     "2 nodes are called 'r'"),
     ([Node("c", "Conv", ("x", "w"), ("y",))], {"w": ones(4, 2, 3, 3)},
      "Conv c on float32[1, 3, 8, 8] and float32[4, 2, 3, 3]: weights [4, 2, 3, 3] in 1 groups must "
      "take the 3 channels of input [1, 3, 8, 8]"),
