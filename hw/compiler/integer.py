@@ -314,6 +314,11 @@ def _rescale(match: _Match, x: _Operand, result: str, clamp=(-128, 127)) -> str:
 def _direct(match: _Match) -> None:
     if match.constant(match.node.outputs[0]) is not None:
         raise Unable("it is a constant")
+    source, form = match.node.inputs[0], format_at(match.graph, match.node)
+    if form == match.format and match.graph.types[source].element == "int8" and \
+            match.clamp() == (-128, 127):  # of any rank: nothing is computed
+        match.nodes.append(Node(f"{match.node.name}:{match.y}", "Identity", (source,), (match.y,)))
+        return
     _rescale(match, match.operand(match.node.outputs[0]), match.y, match.clamp())
 
 

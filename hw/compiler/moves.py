@@ -115,6 +115,9 @@ def join_moves(graph: Graph) -> Graph:
             made.append(node)
             continue
         y = node.outputs[0]
+        if node.op == "Identity" and y not in graph.outputs:
+            names[y] = node.inputs[0]
+            continue
         chain = _chain(producers, y)
         source, kind = chain[0].inputs[0], graph.types[y]
         source = names.get(source, source)
