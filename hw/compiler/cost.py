@@ -24,6 +24,7 @@ class Costs:
     weave:   int = 6    # the same of a pass of the ALU beyond the first
     step:    int = 2    # the same of a step
     fresh:   int = 4    # and of one with a kernel of its own
+    hold:    float = 0.05  # of many passes: one waits for what the compute unit loads
     between: int = 8    # from pass to pass of the ALU
     follow:  float = 2.0  # what a pass waits for banks, when GEMM goes along a block, too
     banks:   float = 4.0  # the same, when GEMM goes from block to block
@@ -117,7 +118,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
     read += others
     first += parameters * s.outputs + plan.kernel_size / 2
     write = beats * elements * len(visit.stores)
-    work = alu * (1 + waits * min(1.0, products / max(alu, 1)))
+    work = alu * (1 + waits * min(1.0, products / max(alu, 1)) + costs.hold * (passes > 2))
     drain = (work / tiles + beats * len(visit.stores) * elements / tiles
              + costs.drain + costs.issue * passes)
     if passes > 2:

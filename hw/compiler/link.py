@@ -30,7 +30,7 @@ _SECTIONS = {"weights": Memory.WGT, "parameters": Memory.ACC, "uops": Memory.UOP
 
 def compile_network(network: Network, config: VtaConfig, *,
                     schedule: Callable[[Visit, VtaConfig], Plan] = choose,
-                    keep: bool = False, split: bool = False) -> Compiled:
+                    keep: bool = False, split: bool = False, packed: bool = True) -> Compiled:
     """Compile ``network``.
 
     Parameters
@@ -41,10 +41,13 @@ def compile_network(network: Network, config: VtaConfig, *,
         Every tensor that is stored can be read afterwards: none takes the place of another.
     split : :class:`bool`
         A launch for each visit.
+    packed : :class:`bool`
+        Inputs may be given to the core as patches, see :mod:`hw.compiler.border`.
 
     Raises :exc:`ValueError` for what the core cannot do; the front end leaves it to the host.
     """
-    steps, patches = pack_inputs(network, config, schedule)
+    steps, patches = (pack_inputs(network, config, schedule) if packed
+                      else (network.steps, []))
     groups = _groups(steps, network, config, schedule, split)
     places, memory, numbers = _places(network, groups, patches, config, keep)
     constants = Constants()

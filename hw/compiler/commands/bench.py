@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import random
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from hw.compiler.link import compile_network
 from hw.compiler.operators import Network
 from hw.compiler.program import Compiled, Launch
 from hw.compiler.proof import words_of
+from hw.compiler.schedule import Plan, Schedule
+from hw.compiler.search import candidates
+from hw.compiler.visits import Visit
 from hw.compiler.zoo import CONVOLUTIONS, ZOO
 from hw.vta.config import PRESETS, VtaConfig, read_config
 
@@ -29,6 +33,9 @@ def options(parser) -> None:
                         "(default: %(default)s)")
     parser.add_argument("--latency", type=int, default=16, metavar="CYCLES",
                         help="of memory (default: %(default)s)")
+    parser.add_argument("--alternatives", type=int, default=0, metavar="COUNT",
+                        help="schedules of each layer, drawn by chance, whose cycles are counted, "
+                        "too; the best is best_cycles (default: none)")
     parser.add_argument("--whole", action="store_true", help="of a large network not only the "
                         "convolutions, but also its stem and classifier")
 
@@ -36,16 +43,18 @@ def options(parser) -> None:
 def run(options) -> int:
     """Prints one JSON line: cycles of a network in one run of the core, and of each layer alone."""
     print(json.dumps(bench(options.network, read_config(options.config), level=options.level,
-                           latency=options.latency, whole=options.whole)))
+                           latency=options.latency, whole=options.whole,
+                           alternatives=options.alternatives)))
     return 0
 
 
 def bench(name: str, config: VtaConfig, *, level: str = "model", latency: int = 16,
-          whole: bool = False) -> dict:
+          whole: bool = False, alternatives: int = 0) -> dict:
     """Cycles of network ``name`` of :data:`hw.compiler.zoo.ZOO`.
 
     ``ideal_cycles``: all multiply-accumulates at the rate of the array. Layers of the same shapes
-    are measured once, each in a launch of its own, with its beginning and end.
+    are measured once, each in a launch of its own, with its beginning and end. With
+    ``alternatives``, ``best_cycles`` is the least of those of that many other schedules.
     """
     convolutions = name in CONVOLUTIONS and not whole
     network = ZOO[name](**{"convolutions": True} if convolutions else {})
@@ -67,9 +76,13 @@ def bench(name: str, config: VtaConfig, *, level: str = "model", latency: int = 
         plan, = launch.plans
         visit = plan.visit
         if visit.kind not in known:
-            known[visit.kind] = _timed(alone, launch, level, latency)
-        taken, ideal = known[visit.kind], visit.macs / rate
-        layers.append({
+            taken = _timed(alone, launch, level, latency)
+            others = [_alternative(visit, schedule, config, latency)
+                      for schedule in _drawn(visit, config, alternatives)]
+            known[visit.kind] = taken, {"best_cycles": min(others), "alternatives": len(others)} \
+                if others else {}
+        (taken, best), ideal = known[visit.kind], visit.macs / rate
+        layers.append(best | {
             "name": visit.name, "operators": [type(o).__name__ for o in visit.operators],
             "input": visit.x and visit.x.shape, "result": visit.shape,
             "kernel": visit.window.kernel, "cycles": taken, "ideal_cycles": round(ideal),
@@ -103,3 +116,19 @@ def _timed(program: Compiled, launch: Launch, level: str, latency: int) -> int:
     timing = importlib.import_module("sim.vta_cycles")
     return timing.cycles(program.config, words_of(program, launch), program.image,
                          insn_addr=launch.insn_addr, latency=latency).cycles
+
+
+def _drawn(visit: Visit, config: VtaConfig, count: int) -> list[Schedule]:
+    found = [plan.schedule for plan in candidates(visit, config)] if count else []
+    return random.Random(0).sample(found, min(count, len(found)))
+
+
+def _alternative(visit: Visit, schedule: Schedule, config: VtaConfig, latency: int) -> int:
+    """Cycles of a visit, with another schedule."""
+    inputs = tuple(dict.fromkeys(x.name for x in visit.reads))
+    tensors = {x.name: x for x in (*visit.reads, *(o.y for o in visit.operators))}
+    network = Network(inputs, tuple(x.name for x in visit.stores), tensors, visit.operators)
+    program = compile_network(network, config, packed=False,
+                              schedule=lambda visit, config: Plan(visit, schedule, config))
+    launch, = program.steps
+    return _timed(program, launch, "model", latency)

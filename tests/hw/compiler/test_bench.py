@@ -1,0 +1,59 @@
+"""Cycles of well-known shapes, what is predicted of them, and the choice of schedules."""
+
+import json
+
+import pytest
+
+from hw.compiler.__main__ import main
+from hw.compiler.commands.bench import bench
+from hw.vta.config import preset
+
+
+def check(report, limit):
+    """Predictions are near, and none too far; returns the share of cycles within 5 %."""
+    near = total = 0
+    for layer in report["layers"]:
+        error = abs(layer["predicted_cycles"] / layer["cycles"] - 1)
+        assert error < limit, layer
+        near, total = near + layer["cycles"] * (error <= 0.05), total + layer["cycles"]
+    return near / total
+
+
+def test_resnet8(capsys):
+    assert main(["bench", "resnet8"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["cycles"] < 64_000
+    assert report["cycles"] >= report["ideal_cycles"] == 48_834
+    assert report["utilisation"] == round(48_834.5 / report["cycles"], 4)
+    assert check(report, 0.12) > 0.95
+    assert len(report["layers"]) == 11
+    # Alone, each has its own beginning and end.
+    assert report["cycles"] < sum(layer["cycles"] for layer in report["layers"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, limit", [("resnet18", 6_950_000), ("resnet50", 17_500_000)])
+def test_imagenet(name, limit):
+    report = bench(name, preset("default"))
+    assert report["cycles"] < limit
+    assert check(report, 0.15) > 0.95
+    for layer in report["layers"]:
+        if layer["kernel"] == (3, 3):
+            assert layer["utilisation"] > 0.9, layer
+
+
+@pytest.mark.slow
+def test_choice_is_near_the_best():
+    report = bench("resnet8", preset("default"), alternatives=60)
+    large = [layer for layer in report["layers"] if layer["alternatives"] >= 50]
+    assert len(large) >= 5
+    within = [layer["cycles"] <= 1.05 * layer["best_cycles"] for layer in large]
+    assert sum(within) >= len(large) - 1, large
+    assert all(layer["cycles"] <= 1.1 * layer["best_cycles"] for layer in report["layers"])
+
+
+@pytest.mark.slow
+def test_bits_in_hardware():
+    report = bench("resnet8", preset("default"), level="rtl")
+    assert report["bits"] == "equal"
+    assert report["cycles"] == bench("resnet8", preset("default"))["cycles"]
