@@ -25,7 +25,7 @@ def test_resnet8(capsys):
     assert report["cycles"] < 64_000
     assert report["cycles"] >= report["ideal_cycles"] == 48_834
     assert report["utilisation"] == round(48_834.5 / report["cycles"], 4)
-    assert check(report, 0.12) > 0.95
+    assert check(report, 0.15) > 0.9
     assert len(report["layers"]) == 11
     # Alone, each has its own beginning and end.
     assert report["cycles"] < sum(layer["cycles"] for layer in report["layers"])
