@@ -79,6 +79,20 @@ def pool(config, side=8):
     return p
 
 
+def empty_loads(config):
+    """LOADs of no rows at both ends of the scratchpads, beside an ALU at work."""
+    with Program(config) as p:
+        a = p.buffer("a", Memory.ACC, np.ones((8, config.batch * config.block), np.int32))
+        kernel = p.kernel([(0, 1), (2, 3)])
+        p.load(a)
+        for kind in (Memory.UOP, Memory.ACC):
+            for sram in (0, config.depth(kind.scratchpad)):
+                p.alu(AluOp.SHR, kernel, (20, 0), (3, 0), imm=1)
+                p.load(kind, sram=sram, y=0, x=3, dram=a.base)
+        p.finish()
+    return p
+
+
 @pytest.fixture(scope="module", params=["tiny", "block4"])
 def core(request):
     return VtaRtl(TINY if request.param == "tiny" else preset(request.param))
@@ -95,15 +109,15 @@ def equal(core, words, image, insn_addr, latency):
 
 
 @pytest.mark.parametrize("latency", [1, 16, 150])
-@pytest.mark.parametrize("what", [*BENCHES, "conv", "pool"])
+@pytest.mark.parametrize("what", [*BENCHES, "conv", "pool", "empty"])
 def test_programs(core, what, latency):
     config = core.config
     if what == "gemm":
         program = BENCHES[what](config, 8 * config.block).program
     elif what in BENCHES:
         program = BENCHES[what](config, *([4096] if what in ("load", "store") else [])).program
-    elif what == "pool":
-        program = pool(config)
+    elif what in ("pool", "empty"):
+        program = {"pool": pool, "empty": empty_loads}[what](config)
     else:
         program = conv_tile(config, side=4 if config is TINY else 8)
     equal(core, program.words, image_of(program), program.insn_addr, latency)

@@ -88,9 +88,12 @@ struct Compute {
         if (issue == LOAD_RANGE && loader.gives_range()) {
             const Insn& x = insns[loader.command.insn];
             const i64 size = Loader::width(x) * (x.y0 + x.y_size + x.y1);
+            const i64 mask = (x.memory == UOP ? s.uop_depth : s.acc_depth) - 1;
             give = true;
             ranges.writes_uop = x.memory == UOP;
-            (x.memory == UOP ? ranges.uops : ranges.writes) = {true, x.sram, x.sram + size - 1};
+            // Of an empty LOAD at either end of the scratchpad all elements, as the bits have it.
+            (x.memory == UOP ? ranges.uops : ranges.writes) =
+                {true, x.sram & mask, (x.sram + size - 1) & mask};
         } else if (issue == SCAN_RANGE && scan.done) {
             give = true;
             ranges = scan.ranges(uops);
