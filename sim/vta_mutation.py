@@ -36,6 +36,7 @@ _WATCHDOG = 3000
 
 _LATENCIES = (1, 7, 40)
 _STALLS = (0.5, 0.2, 0.8)
+_ORIGINS = (0x5A5A_5000, 0xA5A5_A000)  # of DRAM, so that addresses have bits everywhere
 
 
 def core() -> VtaCore:
@@ -53,8 +54,8 @@ def _cases() -> list[tuple]:
         result = simulate(machine, words, dram, insn_addr=insn_addr)
         latency = _LATENCIES[number % 3]
         exact = cycles(CONFIG, words, image, insn_addr=insn_addr, latency=latency).counters
-        for stall, counters in ((0.0, exact), (_STALLS[number % 3], None)):
-            cases.append((image, insn_addr, len(words), latency, stall, result.status,
+        for origin, stall, counters in zip(_ORIGINS, (0.0, _STALLS[number % 3]), (exact, None)):
+            cases.append((image, insn_addr, len(words), latency, stall, origin, result.status,
                           result.instruction, dram, machine.scratchpads(), counters))
 
     programs = [trap(name, CONFIG)[0] for name in TRAPS]
@@ -70,7 +71,7 @@ def _cases() -> list[tuple]:
     for words, fault, number in wrong:
         image = np.zeros(8192, np.uint8)
         image[4096:4096 + 16 * len(words)] = np.frombuffer(to_binary(words), np.uint8)
-        cases.append((image, 4096, len(words), 5, 0.2, fault, number, None, None, None))
+        cases.append((image, 4096, len(words), 5, 0.2, 0, fault, number, image, None, None))
     return cases
 
 
@@ -84,17 +85,18 @@ def check_core(engine) -> bool:
 
 
 def _results(core) -> bool:
-    for image, insn_addr, count, latency, stall, status, number, dram, pads, counters in _cases():
+    for (image, insn_addr, count, latency, stall, origin, status, number, dram, pads,
+         counters) in _cases():
         core.restart()
         got = image.copy()
         result = core.run(got, insn_addr, count, latency=latency, stall=stall, seed=1,
-                          timeout=40_000, watchdog=_WATCHDOG)
-        if (result.status, result.instruction) != (status, number):
+                          timeout=400_000, watchdog=_WATCHDOG, origin=origin)
+        if (result.status, result.instruction) != (status, number) \
+                or not np.array_equal(got, dram):
             return False
         if status == Fault.DONE:
             found = core.scratchpads()
-            if not np.array_equal(got, dram) or any(
-                    not np.array_equal(found[name], pads[name]) for name in pads):
+            if any(not np.array_equal(found[name], pads[name]) for name in pads):
                 return False
             if counters and any(result.counters[name] != counters[name]
                                 for name in result.counters if name in counters):

@@ -52,8 +52,9 @@ class RtlResult:
 
 class _Setup(ctypes.Structure):
     _fields_ = [("seed", ctypes.c_uint64), ("bytes", ctypes.c_int64), ("timeout", ctypes.c_int64),
-                ("dead_after", ctypes.c_int64), ("latency", ctypes.c_uint32),
-                ("latency_spread", ctypes.c_uint32), ("stall", ctypes.c_uint32),
+                ("origin", ctypes.c_uint64), ("dead_after", ctypes.c_int64),
+                ("latency", ctypes.c_uint32), ("latency_spread", ctypes.c_uint32),
+                ("stall", ctypes.c_uint32),
                 ("read_beats", ctypes.c_uint32), ("write_beats", ctypes.c_uint32),
                 ("reads", ctypes.c_uint32), ("writes", ctypes.c_uint32)]
 
@@ -91,7 +92,7 @@ def _folder(config: VtaConfig, make_core: type[VtaCore] | type[Traced]) -> Path:
 
 def serve(engine: Engine, image: np.ndarray, *, latency: int = 16, spread: int = 0,
           stall: float = 0.0, seed: int = 0, timeout: int = 10_000_000,
-          dead_after: int = -1) -> int:
+          dead_after: int = -1, origin: int = 0) -> int:
     """Run a design with ports ``m_axi__*`` until its port ``irq`` is high; cycles that it took.
 
     The parameters are those of :meth:`VtaRtl.run`. Raises :class:`AxiError`.
@@ -104,8 +105,9 @@ def serve(engine: Engine, image: np.ndarray, *, latency: int = 16, spread: int =
         raise ValueError(f"latency must be at least 1, not {latency!r}")
     beat = engine.ports["m_axi__rdata"].width // 8  # the last one is there as a whole
     dram = np.concatenate([image, np.zeros(-len(image) % beat, np.uint8)])
-    setup = _Setup(seed=seed, bytes=len(dram), timeout=timeout, dead_after=dead_after,
-                   latency=latency, latency_spread=spread, stall=int(stall * (2**32 - 1)))
+    setup = _Setup(seed=seed, bytes=len(dram), timeout=timeout, origin=origin,
+                   dead_after=dead_after, latency=latency, latency_spread=spread,
+                   stall=int(stall * (2**32 - 1)))
     message = ctypes.create_string_buffer(256)
     run = engine._lib.npu_axi_run
     run.restype = ctypes.c_int64
@@ -181,26 +183,27 @@ class VtaRtl:
     def run(self, image: np.ndarray, insn_addr: int, insn_count: int, *,
             bases: dict[str, int] | None = None, latency: int = 16, spread: int = 0,
             stall: float = 0.0, seed: int = 0, timeout: int = 10_000_000,
-            watchdog: int | None = None, dead_after: int = -1) -> RtlResult:
+            watchdog: int | None = None, dead_after: int = -1, origin: int = 0) -> RtlResult:
         """Execute a program; ``image`` (uint8) is DRAM from address 0 on, changed in place.
 
         ``latency``: cycles from the request of a burst to its answer, plus a random number below
         ``spread``; ``stall``: probability that a channel pauses in a cycle; both drawn from
         ``seed``. ``bases``: base registers (bytes) of ``uop``, ``inp``, ``wgt``, ``acc``, ``out``.
-        With ``dead_after`` memory is silent from that cycle on.
+        With ``dead_after`` memory is silent from that cycle on. ``origin``: where DRAM begins, a
+        multiple of 4096; ``insn_addr`` and ``bases`` count from there.
 
         Raises :class:`AxiError`, and :class:`EngineError` after ``timeout`` cycles.
         """
         pointers = {"insn": insn_addr} | (bases or {})
         for name in POINTERS:
-            self._write_pointer(f"{name}_base", pointers.get(name, 0))
+            self._write_pointer(f"{name}_base", origin + pointers.get(name, 0))
         self.write("insn_count", insn_count)
         self.write("watchdog", max(100_000, 100 * (latency + spread))
                    if watchdog is None else watchdog)
         self.write("irq", 3)  # the interrupt of the run before is over
         self.write("control", _LAUNCH)
         cycles = serve(self.engine, image, latency=latency, spread=spread, stall=stall, seed=seed,
-                       timeout=timeout, dead_after=dead_after)
+                       timeout=timeout, dead_after=dead_after, origin=origin)
         if cycles >= timeout:
             raise EngineError(f"the core was still running after {timeout} cycles: "
                               f"{self.counters()}")

@@ -29,19 +29,21 @@ def _requantise_words(rng, shape) -> np.ndarray:
     """Parameters of RQT whose results are mostly near the bounds of int8."""
     multiplier = np.where(rng.random(shape) < 0.3, 1 << rng.integers(0, 16, shape),
                           rng.integers(0, 1 << 16, shape))
-    shift = rng.integers(0, 64, shape)
+    shift = np.where(rng.random(shape) < 0.7, rng.integers(0, 20, shape),
+                     rng.integers(0, 64, shape))
     zero = rng.integers(0, 256, shape)
     word = multiplier | shift << 16 | rng.integers(0, 4, shape) << 22 | zero << 24
     return word.astype(np.uint32).view(np.int32)
 
 
-def storms(config: VtaConfig, seeds: int = 4) -> Iterator[tuple[str, Program]]:
+def storms(config: VtaConfig, seeds: int = 8) -> Iterator[tuple[str, Program]]:
     """Programs by name. What they leave in the scratchpads shows what went wrong."""
     for seed in range(seeds):
         for operation in AluOp:
             if config.extensions or operation <= AluOp.MUL:
                 yield f"{operation.name} {seed}", _alu(config, operation, seed)
         yield f"gemm {seed}", _gemm(config, seed)
+        yield f"loads {seed}", _loads(config, seed)
         yield f"all at once {seed}", _all_at_once(config, seed)
     yield "long loops", _long_loops(config)
     yield "long rows", _long_rows(config)
@@ -119,6 +121,40 @@ def _gemm(config, seed) -> Program:
     return p
 
 
+def _loads(config, seed) -> Program:
+    """Padding of all sizes around rows of all sizes, as much as a scratchpad holds."""
+    rng = np.random.default_rng([6, seed])
+    kinds = {Memory.INP: np.int8, Memory.WGT: np.int8, Memory.ACC: np.int32,
+             Memory.ACC_8BIT: np.int8, Memory.UOP: np.uint32}
+    with Program(config) as p:
+        for kind, dtype in kinds.items():
+            depth = min(config.depth(kind.scratchpad), 128)
+            lanes = config.element_bytes(kind.dram_element) // np.dtype(dtype).itemsize
+            limits = np.iinfo(dtype)
+            source = p.buffer(kind.name, kind, rng.integers(
+                limits.min, limits.max, (2 * depth, lanes), dtype, endpoint=True))
+            for _ in range(6):
+                x, y, top, bottom, left, right = rng.integers(0, 16, 6).tolist()
+                if rng.random() < 0.5:
+                    top, bottom = (0, top) if rng.random() < 0.5 else (top, 0)
+                if rng.random() < 0.5:
+                    left, right = (0, left) if rng.random() < 0.5 else (left, 0)
+                y = 0 if rng.random() < 0.2 else y
+                width = left + max(x, 1) + right
+                while width * (top + y + bottom) > depth:
+                    top, y, bottom = top // 2, (y + 1) // 2 if y > 1 else 0, bottom // 2
+                stride = int(rng.integers(0, 16))
+                p.load(source, sram=int(rng.integers(0, depth - width * (top + y + bottom) + 1)),
+                       dram=int(rng.integers(0, 2 * depth - stride * y - max(x, 1) + 1))
+                       if stride * y + x < 2 * depth else 0,
+                       x=max(x, 1), y=y, stride=stride if stride * y + x < 2 * depth else 1,
+                       pad=(top, bottom, left, right),
+                       pad_value=int(rng.integers(-128, 128)) if config.extensions
+                       and rng.random() < 0.5 else None)
+        p.finish()
+    return p
+
+
 def _all_at_once(config, seed) -> Program:
     """GEMM, ALU, LOAD and STORE on quarters of the accumulators of their own, all the time."""
     rng = np.random.default_rng([3, seed])
@@ -152,7 +188,7 @@ def _all_at_once(config, seed) -> Program:
 
 
 def _long_loops(config) -> Program:
-    """Counts of the loops beyond a byte, whose sums tell how many turns there were."""
+    """Counts next to each power of two, whose sums tell how many turns there were."""
     rng = np.random.default_rng(4)
     with Program(config) as p:
         p.load(p.buffer("x", Memory.INP, rng.integers(
@@ -161,10 +197,10 @@ def _long_loops(config) -> Program:
             1, 128, (1, config.block, config.block)).astype(np.int8)), push="l2g")
         k = p.kernel([(0, 0, 0), (1, 0, 0)], pop="l2g")
         p.gemm(k, (1, 2), reset=True)
-        p.gemm(k, (0x1555,), (1,))
-        p.gemm(k[:1], (1,), (0x2aaa,))
-        p.alu(AluOp.ADD, k[1:], (3,), (0x0fff,), imm=1)
-        p.alu(AluOp.ADD, k[1:], (0x1001,), (2,), imm=1)
+        for bit in range(3, 14):
+            for turns in ((1 << bit) + bit % 3, (1 << bit) - 1):
+                p.gemm(k[:1 + bit % 2], *((turns,), (1,))[::1 - 2 * (turns & 1)])
+                p.alu(AluOp.ADD, k[1:], *((turns,), (1,))[::2 * (turns & 1) - 1], imm=1)
         p.finish()
     return p
 
@@ -200,14 +236,14 @@ def _long_rows(config) -> Program:
 def _full_queues(config) -> Program:
     """More tokens than a counter of 4 bits holds, each way: the poster has to wait."""
     with Program(config) as p:
-        for _ in range(18):
+        for _ in range(22):
             p.sync(Memory.INP, push="l2g")
-        for _ in range(18):
+        for _ in range(22):
             p.sync(Memory.UOP, pop="l2g", push="g2l g2s")
-        for _ in range(18):
+        for _ in range(22):
             p.sync(Memory.OUT, pop="g2s", push="s2g")
             p.sync(Memory.INP, pop="g2l")
-        for _ in range(18):
+        for _ in range(22):
             p.sync(Memory.UOP, pop="s2g")
         p.finish()
     return p
@@ -243,6 +279,17 @@ def refused(config: VtaConfig) -> Iterator[tuple[list[int], Fault]]:
         for stride, rows in ((0xffff, 2), (0x5555, 3), (0x8000, 3), (0x4001, 5)):
             yield [isa.encode(opcode, **one | {"x_stride": stride, "y_size": rows,
                                                "dram_base": 0xffff_0000}), done], Fault.BUS_ERROR
+    # Rows that begin where no memory is, and go on, beyond 4 GiB, where some is: none is stored.
+    rng = np.random.default_rng(7)
+    top = (1 << 32) // config.element_bytes("out")
+    for bit in range(16):
+        x, y = int(rng.integers(1, 8)), int(rng.integers(2, 5))
+        stride = (1 << bit) + int(rng.integers(0, 3)) if bit < 15 else 1
+        yield [isa.encode(Opcode.STORE, memory_type=Memory.OUT, x_size=x, y_size=y,
+                          x_stride=stride, dram_base=top - 1 - int(rng.integers(0, stride))),
+               done], Fault.BUS_ERROR
+        yield [isa.encode(Opcode.STORE, memory_type=Memory.OUT, y_size=1, x_size=1 + bit,
+                          dram_base=top - bit), done], Fault.BUS_ERROR
     for opcode in (Opcode.GEMM, Opcode.ALU):
         one = dict(uop_end=1, iter_out=1, iter_in=1)
         for loop in ("out", "in"):

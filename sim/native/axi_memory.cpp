@@ -15,6 +15,7 @@ struct AxiSetup {  // as the ctypes structure of sim/vta_rtl.py
     uint64_t seed;
     int64_t bytes;       // of the memory; beyond it, answers are SLVERR
     int64_t timeout;     // cycles
+    uint64_t origin;     // address of its first byte
     int64_t dead_after;  // no answers from this cycle on; -1: never
     uint32_t latency;    // 1 or more
     uint32_t latency_spread;
@@ -119,6 +120,9 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
             wrong = text;
         }
     };
+    auto outside = [&](uint64_t address, uint64_t size) {  // as counted from the origin
+        return address >= uint64_t(setup->bytes) || address + size > uint64_t(setup->bytes);
+    };
     bool r_open = false, b_open = false;
     const uint8_t* trace_valid = p.data("writes_valid");
     const Port trace = p.port("writes");
@@ -153,9 +157,10 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
         if (*arvalid && *arready) {
             Answer a{after(cycle), field64(araddr), uint32_t(*arlen) + 1, false};
             burst_error(a.address, a.beats, "AR");
+            a.address -= setup->origin;
             const uint64_t size = uint64_t(a.beats) * beat;
             a.data.assign(size, 0xA5);
-            a.error = a.address + size > uint64_t(setup->bytes);
+            a.error = outside(a.address, size);
             if (a.address < uint64_t(setup->bytes)) {
                 const uint64_t left = setup->bytes - a.address;
                 std::memcpy(a.data.data(), dram + a.address, size < left ? size : left);
@@ -166,6 +171,7 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
         if (*awvalid && *awready) {
             Answer a{0, field64(awaddr), uint32_t(*awlen) + 1, false};
             burst_error(a.address, a.beats, "AW");
+            a.address -= setup->origin;
             setup->writes++;
             writes.push_back(std::move(a));
         }
@@ -182,7 +188,7 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
             if (a.beats != writes.front().beats) wrong = "W: last beat in the wrong place";
             a.address = writes.front().address;
             a.due = after(cycle);
-            a.error = a.address + a.data.size() > uint64_t(setup->bytes);
+            a.error = outside(a.address, a.data.size());
             answers.push_back(std::move(a));
             writes.pop_front();
             sent.pop_front();
@@ -194,8 +200,8 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
         }
         if (b_open && *bready) {
             const Answer& a = answers.front();
-            for (size_t b = 0; b < a.data.size() && a.address + b < uint64_t(setup->bytes); b++)
-                if (a.enable[b]) dram[a.address + b] = a.data[b];
+            for (size_t b = 0; b < a.data.size(); b++)
+                if (a.enable[b] && !outside(a.address + b, 1)) dram[a.address + b] = a.data[b];
             answers.pop_front();
             b_open = false;
         }

@@ -95,6 +95,15 @@ def test_what_is_not_there_is_an_error(master):
     assert (image == 7).all()
 
 
+def test_memory_begins_at_its_origin(master):
+    image, _ = run(master, 7, origin=65536 - 4096 + 64)  # writes there
+    assert master.get("resp") == 0
+    assert (image == 7).sum() == len(image) - 8
+    master.restart()
+    image, _ = run(master, origin=4096)  # writes to 64, which is before it
+    assert master.get("resp") == 2 and (image == 7).all()
+
+
 def test_a_write_takes_effect_with_its_answer(master):
     run(master, 8, stall=0.0)  # reads at once, without waiting for the answer
     assert master.get("seen") == 0x0707_0707_0707_0707

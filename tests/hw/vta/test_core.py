@@ -60,6 +60,11 @@ def test_random_programs_match_simulator(core, seed):
     check_random(core, seed, **CONDITIONS[seed % len(CONDITIONS)])
 
 
+@pytest.mark.parametrize("origin", [0x5A5A_5000, 0xA5A5_A000, 0xFFFF_0000])
+def test_random_programs_anywhere_in_memory(core, origin):
+    check_random(core, 51, latency=3, origin=origin)
+
+
 VARIANTS = {
     **PRESETS,
     "bus128": VtaConfig(bus_width=128),
