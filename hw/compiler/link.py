@@ -7,6 +7,7 @@ import numpy as np
 from hw.compiler.border import Patch, pack_inputs
 from hw.compiler.code import Constants, Place
 from hw.compiler.emit import emit
+from hw.compiler.joins import join
 from hw.compiler.layout import blocks
 from hw.compiler.memory import Block
 from hw.compiler.memory import Plan as MemoryPlan
@@ -16,7 +17,7 @@ from hw.compiler.program import Compiled, Launch
 from hw.compiler.schedule import Plan
 from hw.compiler.search import choose
 from hw.compiler.stream import Stream
-from hw.compiler.visits import Visit, group, placeable
+from hw.compiler.visits import Visit, group
 from hw.vta.assembler import to_binary
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Memory
@@ -46,10 +47,11 @@ def compile_network(network: Network, config: VtaConfig, *,
 
     Raises :exc:`ValueError` for what the core cannot do; the front end leaves it to the host.
     """
-    steps, patches = (pack_inputs(network, config, schedule) if packed
-                      else (network.steps, []))
+    steps, patches = pack_inputs(network, config, schedule) if packed else (network.steps, [])
+    steps = join(steps, config.block)
+    joins = [step for step in steps if isinstance(step, Concat)]
     groups = _groups(steps, network, config, schedule, split)
-    places, memory, numbers = _places(network, groups, patches, config, keep)
+    places, memory, numbers = _places(network, groups, joins, patches, config, keep)
     constants = Constants()
     size = memory.peak // config.element_bytes("out")
     streams = [step if isinstance(step, Host) else (step, *emit(step, places, constants, config,
@@ -73,10 +75,11 @@ def compile_network(network: Network, config: VtaConfig, *,
         contents.append((address, to_binary(words)))
         free = address + 16 * len(words)
         stored = [x.name for plan in plans for x in plan.visit.stores]
-        stored += [s.y.name for s in network.steps if isinstance(s, Concat)
-                   and s.y.name in wanted and {x.name for x in s.xs} & set(stored)]
+        stored += [s.y.name for s in joins
+                   if s.y.name in wanted and {x.name for x in s.xs} & set(stored)]
         program.append(Launch(address, len(words), tuple(plans), tuple(ends),
-                              tuple(name for name in stored if keep or name in wanted),
+                              tuple(name for name in stored if name in wanted
+                                    or (keep and name in network.tensors)),
                               _alive(memory, span, stream)))
     image = np.zeros(free, np.uint8)
     for address, raw in contents:
@@ -120,7 +123,8 @@ def _groups(steps, network, config, schedule, split) -> list[list[Plan] | Host]:
     return groups
 
 
-def _places(network: Network, groups, patches: Sequence[Patch], config: VtaConfig, keep: bool
+def _places(network: Network, groups, joins: Sequence[Concat], patches: Sequence[Patch],
+            config: VtaConfig, keep: bool
             ) -> tuple[dict[str, Place], MemoryPlan, list[tuple[int, int]]]:
     """A place for every tensor in DRAM; parts of a concatenation lie in its result.
 
@@ -158,7 +162,8 @@ def _places(network: Network, groups, patches: Sequence[Patch], config: VtaConfi
             spans[name].append(end)
     read = {x.name for step in groups if not isinstance(step, Host)
             for plan in step for x in (*plan.visit.reads, *plan.visit.stores)}
-    within = _within(network, config, spans, known)
+    known |= tensors
+    within = _within(joins, config, spans)
     roots: dict[str, list[int]] = {}
     for name, steps in spans.items():
         root = _root(name, within)[0]
@@ -182,22 +187,15 @@ def _size(tensor: Tensor, config: VtaConfig) -> int:
     return blocks(tensor.channels, config) * tensor.height * tensor.width
 
 
-def _within(network, config, spans, known) -> dict[str, tuple[str, int]]:
+def _within(joins: Sequence[Concat], config: VtaConfig, spans) -> dict[str, tuple[str, int]]:
     """Of each part of a concatenation: the result, and the block it begins with."""
     within: dict[str, tuple[str, int]] = {}
-    for step in network.steps:
-        if isinstance(step, Concat):
-            reason = placeable(step, config.block)
-            twice = next((x for x in step.xs if x.name in within), None)
-            if reason is None and twice is not None:
-                reason = f"{step.name} joins {twice}, which {within[twice.name][0]} has joined"
-            if reason is not None:
-                raise ValueError(reason)
-            offset = 0
-            for x in step.xs:
-                within[x.name] = (step.y.name, offset)
-                offset += blocks(x.channels, config)
-            spans.setdefault(step.y.name, [])
+    for step in joins:
+        offset = 0
+        for x in step.xs:
+            within[x.name] = (step.y.name, offset)
+            offset += blocks(x.channels, config)
+        spans.setdefault(step.y.name, [])
     return within
 
 

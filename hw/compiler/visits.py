@@ -27,7 +27,7 @@ from hw.compiler.operators import (
 from hw.vta.config import VtaConfig
 from hw.vta.isa import AluOp
 
-__all__ = ["Drain", "Products", "Visit", "group", "placeable"]
+__all__ = ["Drain", "Products", "Visit", "group"]
 
 
 @dataclass(frozen=True)
@@ -118,18 +118,6 @@ class Visit:
     @property
     def macs(self) -> int:
         return sum(operator.macs for operator in self.operators)
-
-
-def placeable(concat: Concat, block: int) -> str | None:
-    """Why ``concat`` cannot be done by placing its parts side by side; or none."""
-    names = [x.name for x in concat.xs]
-    if len(set(names)) != len(names):
-        return f"{concat.name} joins a tensor with itself"
-    for x in concat.xs[:-1]:
-        if x.channels % block:
-            return (f"{concat.name} joins {x}, whose channels do not fill blocks of {block}; "
-                    f"a multiple of {block} would")
-    return None
 
 
 def group(steps: Sequence[Operator], kept: Collection[str], config: VtaConfig) -> list[Visit]:
