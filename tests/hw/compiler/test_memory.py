@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.compiler.memory import Block, plan
@@ -18,6 +18,7 @@ def block_lists(draw):
     return result
 
 
+@settings(deadline=None)
 @given(block_lists())
 def test_live_tensors_never_meet(blocks):
     result = plan(blocks)
@@ -28,11 +29,13 @@ def test_live_tensors_never_meet(blocks):
         assert 0 <= start and start + a.size <= result.peak
         for b in blocks[:n]:
             other = result.offsets[b.name]
-            assert not a.meets(b) or start + a.size <= other or other + b.size <= start
+            alive = a.meets(b) and a.size and b.size
+            assert not alive or start + a.size <= other or other + b.size <= start
     alive = [sum(b.size for b in blocks if b.first <= step <= b.last) for step in range(20)]
     assert result.bound == max(alive) <= result.peak
 
 
+@settings(deadline=None)
 @given(block_lists())
 def test_the_order_of_the_blocks_does_not_matter(blocks):
     assert plan(blocks).offsets == plan(reversed(blocks)).offsets
