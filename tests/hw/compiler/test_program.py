@@ -135,6 +135,38 @@ def test_taps_can_be_cut():
               lambda visit, config, taps=taps: Plan(visit, Schedule(1, 4, 9, 1, taps), config))
 
 
+def random_network(seed):
+    """A window, and what may follow it: scales, sums, convolutions."""
+    rng = np.random.default_rng(seed)
+    kernel, stride = (tuple(map(int, rng.choice(of, 2))) for of in ([1, 1, 2, 3, 5], [1, 1, 2, 3]))
+    dilation = tuple(map(int, rng.choice([1, 1, 2], 2)))
+    pads = tuple(map(int, rng.integers(0, 3, 4)))
+    height, width = (int(size) for size in rng.integers(9, 18, 2))
+    groups = int(rng.choice([1, 1, 1, 4]))
+    channels, outputs = (groups * int(n) for n in rng.integers(1, 80 // groups, 2))
+    if rng.random() < 0.2:
+        groups = outputs = channels
+    b = Builder(seed, Tensor("x", channels, height, width))
+    y = b.conv(b.inputs[0], outputs, kernel, stride=stride, dilation=dilation, pads=pads,
+               groups=groups, pad_value=int(rng.integers(-128, 128)))
+    for choice in rng.integers(0, 3, rng.integers(0, 4)):
+        y = (b.scale(y) if choice == 0 else b.add(b.conv(y, y.channels), y) if choice == 1
+             else b.conv(y, int(rng.integers(1, 60)), (3, 3), pads=(1, 1, 1, 1)))
+    return b, rng
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100))
+def test_random_networks(seed):
+    builder, rng = random_network(seed)
+
+    def any_schedule(visit, config):
+        plans = list(candidates(visit, config))
+        return plans[rng.integers(len(plans))]
+
+    check(builder, builder.network(), preset(CONFIGS[seed % len(CONFIGS)]), any_schedule)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [residual, preactivation, inception, untidy, lonely])
 def test_network_in_hardware(make):
