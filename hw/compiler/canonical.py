@@ -6,7 +6,7 @@ import numpy as np
 
 from hw.compiler.evaluate import evaluate
 from hw.compiler.graph import Graph, Node
-from hw.compiler.integer import MOVES, format_at, real_constant
+from hw.compiler.match import MOVES, format_at, real_constant
 from hw.compiler.qlinear import QLINEAR
 
 __all__ = ["qlinear_to_qdq", "signed", "quantise_biases", "batch_norm_to_affine",

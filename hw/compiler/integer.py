@@ -1,162 +1,25 @@
 """QDQ to integers: dequantise, operator, clamp, quantise become one ``npu`` operator.
 
-For each QuantizeLinear the float operators above it are matched: first any Relu and Clip, whose
-bounds become the integer clamp (rounding is monotone, so clamping before or after is the same
-bits), then the operator, whose builder is in ``BUILDERS``. What cannot be built stays as it is and
-runs on the host; :func:`obstacles` says why.
+For each QuantizeLinear the float operators above it are matched (:mod:`hw.compiler.match`): first
+any Relu and Clip, whose bounds become the integer clamp (rounding is monotone, so clamping before
+or after is the same bits), then the operator, whose builder is in ``BUILDERS``. What cannot be
+built stays as it is and runs on the host; :func:`obstacles` says why.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from hw.compiler.graph import Graph, Node
-from hw.compiler.relations import format_of
+from hw.compiler.match import Match, Operand, Unable, format_at
 from hw.compiler.types import Format
 from hw.compiler.windows import sliding
 
-__all__ = ["BUILDERS", "MOVES", "Unable", "format_at", "real_constant", "to_integer", "obstacles"]
+__all__ = ["BUILDERS", "to_integer", "obstacles"]
 
-MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")  # no arithmetic
 _SUM_LIMIT = 1 << 31      # of the core's accumulators
 _RATIO_LIMIT = 65535      # of the core's multipliers
-
-
-class Unable(Exception):
-    """Why the core cannot compute a node, and the nearest that it can."""
-
-    def __init__(self, reason: str, nearest: str = ""):
-        super().__init__(reason)
-        self.reason, self.nearest = reason, nearest
-
-
-@dataclass(frozen=True)
-class _Operand:
-    """An int8 value and what it stands for."""
-    value: str
-    format: Format
-
-
-class _Match:
-    """One QuantizeLinear with what is above it."""
-
-    def __init__(self, graph: Graph, producers: dict[str, Node], quantise: Node):
-        self.graph, self._producers = graph, producers
-        self.y = quantise.outputs[0]
-        kind = graph.types[self.y]
-        self.constants: dict[str, np.ndarray] = {}
-        self.nodes: list[Node] = []
-        self.format = kind.format
-        self._acts, above = [], producers.get(quantise.inputs[0])
-        while above is not None and above.op in ("Relu", "Clip"):
-            self._acts.append(above)
-            above = producers.get(above.inputs[0])
-        self.node = above
-        if kind.format is None or kind.format.axis is not None:
-            raise Unable("its result is not quantised per tensor with constants")
-        if kind.element != "int8":
-            raise Unable(f"its result is {kind.element}", "int8 or uint8 activations")
-        if above is None:
-            raise Unable("its input is float", "int8 or uint8 inputs")
-
-    def clamp(self) -> tuple[int, int]:
-        low, high = -np.inf, np.inf
-        for act in reversed(self._acts):
-            bounds = (0.0, np.inf) if act.op == "Relu" else self._bounds(act)
-            low, high = (min(max(v, bounds[0]), bounds[1]) for v in (low, high))
-        return tuple(-128 if v == -np.inf else 127 if v == np.inf
-                     else self.format.quantise(v, -128, 127) for v in (low, high))
-
-    def _bounds(self, clip: Node) -> tuple[float, float]:
-        bounds = []
-        for index, default in ((1, -np.inf), (2, np.inf)):
-            name = clip.inputs[index] if index < len(clip.inputs) else ""
-            if name and name not in self.graph.constants:
-                raise Unable("bounds of Clip are computed", "constant bounds")
-            bounds.append(self.graph.constants[name].item() if name else default)
-        if bounds[0] > bounds[1]:
-            raise Unable(f"bounds of Clip are {bounds[0]} to {bounds[1]}", "min at most max")
-        return tuple(bounds)
-
-    def producer(self, value: str) -> Node | None:
-        return self._producers.get(value)
-
-    def operand(self, value: str) -> _Operand:
-        """What DequantizeLinear makes ``value`` of."""
-        above = self._producers.get(value)
-        if above is not None and above.op == "Relu":  # of a dequantised value: a clamp at zero
-            inner = self.operand(above.inputs[0])
-            result = f"{value}~clamped"
-            self.nodes.append(Node(above.name, "npu.Scale", (inner.value,), (result,), {
-                "formats": (inner.format,), "format": inner.format,
-                "low": inner.format.zero_point[0], "high": 127}))
-            return _Operand(result, inner.format)
-        if above is None or above.op != "DequantizeLinear":
-            raise Unable("its operands are float", "int8 operands, by QuantizeLinear and "
-                         "DequantizeLinear around it")
-        kind = self.graph.types[above.inputs[0]]
-        form = format_at(self.graph, above)
-        if kind.element != "int8" or form is None or form.axis is not None:
-            raise Unable(f"an operand is {kind.element}"
-                         + ("" if form is None or form.axis is None else " per channel"),
-                         "int8 or uint8 per tensor")
-        if not 2 <= kind.rank <= 4:
-            raise Unable(f"an operand has rank {kind.rank}", "rank 2 to 4")
-        return _Operand(above.inputs[0], form)
-
-    def constant(self, value: str) -> np.ndarray | None:
-        return real_constant(self.graph, self._producers, value)
-
-    def integers(self, value: str, what: str) -> tuple[np.ndarray, Format]:
-        """A quantised constant, its zero point taken off."""
-        above = self._producers.get(value)
-        if above is None or above.op != "DequantizeLinear" or \
-                above.inputs[0] not in self.graph.constants:
-            raise Unable(f"its {what} are not quantised constants", f"constant int8 {what}")
-        form, q = format_at(self.graph, above), self.graph.constants[above.inputs[0]]
-        if form is None or q.dtype not in (np.int8, np.uint8):
-            raise Unable(f"its {what} are {q.dtype}", f"int8 {what}")
-        centred = q.astype(np.int64) - form.shaped(form.zero_point, q.ndim)
-        if centred.min() < -128 or centred.max() > 127:
-            raise Unable(f"its {what} less their zero point are {centred.min()} to "
-                         f"{centred.max()}", f"symmetric {what}")
-        return centred.astype(np.int8), Format(form.scale, (0,) * len(form.scale), form.axis)
-
-    def add(self, op: str, inputs, formats, result: str, form: Format, clamp=(-128, 127),
-            **attributes) -> str:
-        name = self.node.name if result == self.y else f"{self.node.name}:{result}"
-        self.nodes.append(Node(name, op, tuple(inputs), (result,), {
-            **attributes, "formats": tuple(formats), "format": form, "low": clamp[0],
-            "high": clamp[1]}))
-        return result
-
-    def keep(self, suffix: str, value: np.ndarray) -> str:
-        name = f"{self.y}~{suffix}"
-        self.constants[name] = value
-        return name
-
-
-def format_at(graph: Graph, node: Node) -> Format | None:
-    """Format that a QuantizeLinear or DequantizeLinear states, if it does so with constants."""
-    parts = [graph.constants.get(i) if i else None for i in node.inputs[1:3]]
-    if parts[0] is None or len(node.inputs) > 2 and node.inputs[2] and parts[1] is None \
-            or node.attributes.get("block_size", 0):
-        return None
-    rank = graph.types[node.inputs[0]].rank
-    return format_of(parts[0], parts[1] if len(parts) > 1 else None,
-                     node.attributes.get("axis", 1), rank)
-
-
-def real_constant(graph: Graph, producers: dict[str, Node], value: str) -> np.ndarray | None:
-    """The real numbers of a constant, quantised or not; None for what is computed."""
-    if value in graph.constants:
-        return graph.constants[value]
-    above = producers.get(value)
-    if above is None or above.op != "DequantizeLinear" or above.inputs[0] not in graph.constants:
-        return None
-    form = format_at(graph, above)
-    return None if form is None else form.real(graph.constants[above.inputs[0]])
 
 
 def _ratio(value) -> None:
@@ -169,7 +32,7 @@ def _plain(node: Node) -> dict:
     return dict(node.attributes)
 
 
-def _weighted(match: _Match, x: _Operand, weights: np.ndarray, form: Format, bias: str,
+def _weighted(match: Match, x: Operand, weights: np.ndarray, form: Format, bias: str,
               axis: int) -> tuple[list[str], list[Format]]:
     """Inputs and formats of a Conv or Gemm whose outputs are along ``axis`` of ``weights``."""
     outputs = weights.shape[axis]
@@ -199,7 +62,7 @@ def _weighted(match: _Match, x: _Operand, weights: np.ndarray, form: Format, bia
     return names, forms
 
 
-def _conv(match: _Match) -> None:
+def _conv(match: Match) -> None:
     node = match.node
     x = match.operand(node.inputs[0])
     weights, form = match.integers(node.inputs[1], "weights")
@@ -208,7 +71,7 @@ def _conv(match: _Match) -> None:
     match.add("npu.Conv", names, forms, match.y, match.format, match.clamp(), **_plain(node))
 
 
-def _gemm(match: _Match) -> None:
+def _gemm(match: Match) -> None:
     node, types = match.node, match.graph.types
     a = node.attributes
     if a.get("transA") or a.get("alpha", 1.0) != 1 or a.get("beta", 1.0) != 1:
@@ -238,7 +101,7 @@ def _gemm(match: _Match) -> None:
                             {"perm": (0, 2, 1)}))
 
 
-def _add(match: _Match) -> None:
+def _add(match: Match) -> None:
     node = match.node
     constants = [match.constant(i) for i in node.inputs]
     if any(c is not None for c in constants):
@@ -262,7 +125,7 @@ def _add(match: _Match) -> None:
               match.format, match.clamp())
 
 
-def _affine(match: _Match) -> None:
+def _affine(match: Match) -> None:
     """``x * factor + offset`` with constants per channel, either one optional."""
     value, factor, offset = None, 1.0, 0.0
     node = match.node
@@ -282,7 +145,7 @@ def _affine(match: _Match) -> None:
               factor=factor, offset=offset)
 
 
-def _split(match: _Match, node: Node) -> tuple[str, np.ndarray]:
+def _split(match: Match, node: Node) -> tuple[str, np.ndarray]:
     """The computed and the constant operand of ``node``."""
     constants = [match.constant(i) for i in node.inputs]
     if all(c is None for c in constants) or all(c is not None for c in constants):
@@ -302,7 +165,7 @@ def _per_channel(value, shape: tuple[int, ...]) -> np.ndarray:
     return value
 
 
-def _rescale(match: _Match, x: _Operand, result: str, clamp=(-128, 127)) -> str:
+def _rescale(match: Match, x: Operand, result: str, clamp=(-128, 127)) -> str:
     """``x`` in the format of the result; nothing when it is so already."""
     if x.format == match.format and clamp == (-128, 127):
         match.nodes.append(Node(f"{match.node.name}:{result}", "Identity", (x.value,), (result,)))
@@ -311,7 +174,7 @@ def _rescale(match: _Match, x: _Operand, result: str, clamp=(-128, 127)) -> str:
     return match.add("npu.Scale", [x.value], [x.format], result, match.format, clamp)
 
 
-def _direct(match: _Match) -> None:
+def _direct(match: Match) -> None:
     if match.constant(match.node.outputs[0]) is not None:
         raise Unable("it is a constant")
     source, form = match.node.inputs[0], format_at(match.graph, match.node)
@@ -322,7 +185,7 @@ def _direct(match: _Match) -> None:
     _rescale(match, match.operand(match.node.outputs[0]), match.y, match.clamp())
 
 
-def _max_pool(match: _Match) -> None:
+def _max_pool(match: Match) -> None:
     node, x = match.node, match.operand(match.node.inputs[0])
     if len([o for o in node.outputs if o]) > 1:
         raise Unable("it returns indices", "its first result only")
@@ -332,10 +195,10 @@ def _max_pool(match: _Match) -> None:
         result = f"{match.y}~pool"
     match.add("npu.MaxPool", [x.value], [x.format], result, x.format, **_plain(node))
     if not simple:
-        _rescale(match, _Operand(result, x.format), match.y, clamp)
+        _rescale(match, Operand(result, x.format), match.y, clamp)
 
 
-def _average_pool(match: _Match) -> None:
+def _average_pool(match: Match) -> None:
     node, x = match.node, match.operand(match.node.inputs[0])
     shape = match.graph.types[x.value].shape
     if node.op == "AveragePool":
@@ -348,7 +211,7 @@ def _average_pool(match: _Match) -> None:
               **_plain(node))
 
 
-def _concat(match: _Match) -> None:
+def _concat(match: Match) -> None:
     node = match.node
     operands = [match.operand(i) for i in node.inputs]
     rank = match.graph.types[operands[0].value].rank
@@ -361,7 +224,7 @@ def _concat(match: _Match) -> None:
     match.add("npu.Concat", parts, [match.format] * len(parts), match.y, match.format, axis=1)
 
 
-def _pad(match: _Match) -> None:
+def _pad(match: Match) -> None:
     node, graph = match.node, match.graph
     x = match.operand(node.inputs[0])
     rank = graph.types[x.value].rank
@@ -391,18 +254,18 @@ def _pad(match: _Match) -> None:
     match.add("npu.Pad", [x.value], [x.format], result, x.format,
               pads=tuple(full[2:rank] + full[rank + 2:]), value=q)
     if not simple:
-        _rescale(match, _Operand(result, x.format), match.y, clamp)
+        _rescale(match, Operand(result, x.format), match.y, clamp)
 
 
-BUILDERS: dict[str, Callable[[_Match], None]] = {
+BUILDERS: dict[str, Callable[[Match], None]] = {
     "Conv": _conv, "Gemm": _gemm, "MatMul": _gemm, "Add": _add, "Mul": _affine,
     "DequantizeLinear": _direct, "MaxPool": _max_pool, "AveragePool": _average_pool,
     "GlobalAveragePool": _average_pool, "Concat": _concat, "Pad": _pad,
 }
 
 
-def _build(graph: Graph, producers: dict[str, Node], quantise: Node) -> _Match:
-    match = _Match(graph, producers, quantise)
+def _build(graph: Graph, producers: dict[str, Node], quantise: Node) -> Match:
+    match = Match(graph, producers, quantise)
     if match.node.op not in BUILDERS:
         raise Unable(f"{match.node.op} is not among the core's operators",
                      "Conv, Gemm, MatMul, Add, Mul, pools, Concat, Pad, Relu, Clip")

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hw.compiler.graph import Graph, Node
-from hw.compiler.integer import BUILDERS, MOVES, obstacles
+from hw.compiler.integer import BUILDERS, obstacles
+from hw.compiler.match import MOVES
 from hw.compiler.operators import (
     Add,
     Concat,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from hw.compiler.graph import Graph, Node
-from hw.compiler.integer import MOVES
+from hw.compiler.match import MOVES
 from hw.compiler.windows import sliding
 
 __all__ = ["absorb_clamps", "fuse_padding", "sink_transposes", "join_moves", "moves_into_weights"]
