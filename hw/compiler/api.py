@@ -11,7 +11,7 @@
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -170,17 +170,23 @@ class Model:
                       accuracy=accuracy, errors=errors, notes=self.front.notes)
 
     def manifest(self) -> dict:
-        """What a host has to know to run the program."""
+        """What a host has to know to run the program.
+
+        ``patches``: what the core gets of the value ``of``, as :func:`hw.compiler.layout.patches`
+        makes it.
+        """
         graph, program = self.front.graph, self.program
         size = self.config.element_bytes("out")
+
+        def address(name):
+            return program.base + program.places[name].element(0, 0, 0) * size
 
         def value(name):
             kind = graph.types[name]
             known = {"name": name, "element": kind.element, "shape": list(kind.shape)}
             if name in program.places:
-                tensor, place = program.network.tensors[name], program.places[name]
-                known |= {"tensor": list(tensor.shape),
-                          "address": program.base + place.element(0, 0, 0) * size}
+                known |= {"tensor": list(program.network.tensors[name].shape),
+                          "address": address(name)}
             return known
 
         steps = []
@@ -201,6 +207,10 @@ class Model:
                 "activation_bytes": program.peak, "activation_bound": program.bound,
                 "reference": "reference.onnx", "inputs": [value(name) for name in graph.inputs],
                 "outputs": [value(name) for name in graph.outputs], "steps": steps,
+                "patches": [{"of": patch.source, "tensor": list(patch.tensor.shape),
+                             "address": address(patch.tensor.name), "both": patch.both,
+                             "pad_value": patch.pad_value, **asdict(patch.window)}
+                            for patch in program.patches],
                 "notes": list(self.front.notes)}
 
     def save(self, folder: str | Path) -> Path:
