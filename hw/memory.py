@@ -70,8 +70,9 @@ class Scratchpad(wiring.Component):
 
     Timing
     ------
-    A read sees all writes of earlier cycles, and not one of its own cycle. Contents start as 0
-    and outlive a reset.
+    A read sees all writes of earlier cycles. What it reads of an element that is written in the
+    same cycle is not known: block RAM does not promise it, and logic that did would be in every
+    path behind it. Contents start as 0 and outlive a reset.
     """
 
     def __init__(self, width: int, depth: int, *, banks: int = 1, chunks: int = 1, reads: int = 1):
@@ -90,7 +91,8 @@ class Scratchpad(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for index in range(self.banks):
-            bank = Memory(shape=unsigned(self.width), depth=self.depth // self.banks, init=[])
+            bank = Memory(shape=unsigned(self.width), depth=self.depth // self.banks, init=[],
+                          attrs={"no_rw_check": True})
             m.submodules[f"bank_{index}"] = bank
             port = bank.write_port(granularity=self.width // self.chunks)
             source = self.write[index]

@@ -30,6 +30,9 @@ class RegisterSlice(wiring.Component):
     -------
     i : ``In(stream.Signature(shape))``
     o : ``Out(stream.Signature(shape))``
+    coming : ``Out(shape)``
+        What ``o.payload`` will be in the next cycle, unless ``o`` is held: for those who prepare
+        something for it.
 
     Timing
     ------
@@ -44,6 +47,7 @@ class RegisterSlice(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
+            "coming": Out(shape),
         })
 
     def elaborate(self, platform):
@@ -51,14 +55,16 @@ class RegisterSlice(wiring.Component):
         # `i.ready` was promised a cycle ago: a beat that comes when `o` has no room waits here.
         spare = Signal(Shape.cast(self.shape), reset_less=True)
         empty = Signal(init=1)
-        m.d.comb += self.i.ready.eq(empty)
-
+        m.d.comb += [
+            self.i.ready.eq(empty),
+            Value.cast(self.coming).eq(Mux(empty, self.i.payload, spare)),
+        ]
         with m.If(~self.o.valid | self.o.ready):
             m.d.sync += [
                 self.o.valid.eq(self.i.valid | ~empty),
                 empty.eq(1),
             ]
-            m.d.sync += Value.cast(self.o.payload).eq(Mux(empty, self.i.payload, spare))
+            m.d.sync += Value.cast(self.o.payload).eq(self.coming)
         with m.Elif(self.i.valid):
             m.d.sync += empty.eq(0)
         with m.If(empty):
@@ -125,8 +131,9 @@ class Queue(wiring.Component):
 
         # With block RAM the register of its read port is the last place of the queue.
         places = self.depth - self.block
-        m.submodules.memory = memory = Memory(
-            shape=Shape.cast(self.shape).width, depth=places, init=[])
+        m.submodules.memory = memory = Memory(  # never read where it is being written
+            shape=Shape.cast(self.shape).width, depth=places, init=[],
+            attrs={"no_rw_check": True} if self.block else {})
         write = memory.write_port()
         read = memory.read_port(domain="sync" if self.block else "comb")
         put, take, full = Signal(), Signal(), Signal()

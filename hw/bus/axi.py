@@ -2,11 +2,11 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.stream import RegisterSlice
+from hw.stream import Queue, RegisterSlice
 
 __all__ = ["Axi4", "Row", "Burst", "ReadBeat", "Bursts", "RowReader", "ReadPort"]
 
@@ -93,13 +93,13 @@ class Bursts(wiring.Component):
         m = Module()
         beat, left, tag = Signal(self.beat_width), Signal(self.count_width), Signal()
         log_block = exact_log2(self.block)
-        most, fits, step = Signal(9), Signal(), Signal()
+        # `some` are left, `most` to the end of the block: registers, since much hangs on `i.ready`.
+        some, most, fits, step = Signal(), Signal(9), Signal(), Signal()
         m.d.comb += [
-            most.eq(self.block - beat[:log_block]),
             fits.eq(left <= most),
-            step.eq((left != 0) & (~self.o.valid | self.o.ready) & ~self.halt),
-            self.i.ready.eq((left == 0) | (step & fits)),
-            self.busy.eq((left != 0) | self.o.valid),
+            step.eq(some & (~self.o.valid | self.o.ready) & ~self.halt),
+            self.i.ready.eq(~some | (step & fits)),
+            self.busy.eq(some | self.o.valid),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -111,9 +111,14 @@ class Bursts(wiring.Component):
                 self.o.p.tag.eq(tag & fits),
                 beat.eq(((beat >> log_block) + 1) << log_block),
                 left.eq(Mux(fits, 0, left - most)),
+                most.eq(self.block),
+                some.eq(~fits),
             ]
         with m.If(self.i.ready & self.i.valid):
-            m.d.sync += [beat.eq(self.i.p.beat), left.eq(self.i.p.beats), tag.eq(self.i.p.tag)]
+            m.d.sync += [
+                beat.eq(self.i.p.beat), left.eq(self.i.p.beats), tag.eq(self.i.p.tag),
+                most.eq(self.block - self.i.p.beat[:log_block]), some.eq(self.i.p.beats != 0),
+            ]
         return m
 
 
@@ -160,13 +165,13 @@ class RowReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.bursts = bursts = self._bursts
-        m.submodules.buffer = buffer = SyncFIFOBuffered(width=self.data_width + 1,
-                                                        depth=self.depth)
+        m.submodules.buffer = buffer = Queue(self.o.payload.shape(), depth=self.depth, block=True)
         # Registers on both sides: the arbiter of the bus, and the block RAM, are slow enough.
         m.submodules.ask = ask = RegisterSlice(bursts.o.payload.shape())
         m.submodules.give = give = RegisterSlice(self.o.payload.shape())
         wiring.connect(m, wiring.flipped(self.i), bursts.i)
         wiring.connect(m, ask.o, wiring.flipped(self.ar))
+        wiring.connect(m, buffer.o, give.i)
         wiring.connect(m, give.o, wiring.flipped(self.o))
         free = Signal(range(self.depth + 1), init=self.depth)
         room = Signal()
@@ -177,11 +182,8 @@ class RowReader(wiring.Component):
             ask.i.payload.eq(bursts.o.payload),
             ask.i.valid.eq(bursts.o.valid & room),
             bursts.o.ready.eq(ask.i.ready & room),
-            buffer.w_en.eq(self.r_valid),
-            buffer.w_data.eq(self.r_data),
-            give.i.payload.eq(buffer.r_data),
-            give.i.valid.eq(buffer.r_rdy),
-            buffer.r_en.eq(give.i.ready),
+            buffer.i.valid.eq(self.r_valid),
+            buffer.i.payload.eq(self.r_data),
         ]
         asked = Mux(ask.i.valid & ask.i.ready, bursts.o.p.beats, 0)
         m.d.sync += free.eq(free - asked + (give.i.valid & give.i.ready))

@@ -7,8 +7,9 @@ from amaranth.utils import exact_log2
 
 from hw.memory import Scratchpad, connect_lanes
 from hw.vta.config import VtaConfig
+from hw.vta.gemm import BankUse
 from hw.vta.isa import Memory
-from hw.vta.load import Transfer, write_lanes
+from hw.vta.load import LaneUse, Transfer, write_lanes
 
 __all__ = ["Accumulators", "LaneRead", "accumulator_banks", "store_lanes"]
 
@@ -56,7 +57,11 @@ class Accumulators(wiring.Component):
         As in :class:`hw.vta.alu.AluEngine`.
     alu_dst_data, alu_src_data, alu_bias_data
     alu_write_en, alu_write_address, alu_write_data
+    gemm_coming, alu_coming : ``In(BankUse(log_banks))``
+        What will be written in the next cycle.
     load : ``In(LaneWrite(...))``
+    load_coming : ``In(LaneUse(config, "acc"))``
+        What ``load`` will offer in the next cycle.
     store : ``In(LaneRead(config))``
 
     Timing
@@ -78,7 +83,8 @@ class Accumulators(wiring.Component):
             "alu_bias": In(index), "alu_src_banks": In(self.banks), "alu_grant": Out(1),
             "alu_dst_data": Out(width), "alu_src_data": Out(width), "alu_bias_data": Out(width),
             "alu_write_en": In(1), "alu_write_address": In(index), "alu_write_data": In(width),
-            "load":  In(self.load_signature),
+            "gemm_coming": In(BankUse(self.log_banks)), "alu_coming": In(BankUse(self.log_banks)),
+            "load":  In(self.load_signature), "load_coming": In(LaneUse(config, "acc")),
             "store": In(LaneRead(config)),
         })
 
@@ -131,16 +137,20 @@ class Accumulators(wiring.Component):
             m.d.comb += lane_data.eq(second[(store_low + lane)[:log_banks]])
 
         # Write port. What is assigned last wins, but the engines never meet.
-        needed = connect_lanes(m, self.load, memory.write)
-        taken = Signal(banks)
-        m.d.comb += self.load.ready.eq(~(needed & taken).any())
+        # Whether LOAD meets them is found a cycle before: much hangs on it.
+        connect_lanes(m, self.load, memory.write)
+        coming = self.load_coming
+        meets = [(bank - coming.address)[:log_banks] < coming.count for bank in range(banks)]
+        taken = [Cat(use.valid & (use.bank == bank)
+                     for use in (self.gemm_coming, self.alu_coming)).any()
+                 for bank in range(banks)]
+        m.d.sync += self.load.ready.eq(~(coming.valid & (Cat(*meets) & Cat(*taken)).any()))
         for name in ("alu", "gemm"):
             en, address, value = (getattr(self, f"{name}_write_{part}")
                                   for part in ("en", "address", "data"))
             for index, port in enumerate(memory.write):
                 with m.If(en & (address[:log_banks] == index)):
                     m.d.comb += [
-                        taken[index].eq(1), port.en.eq(-1), port.address.eq(address >> log_banks),
-                        port.data.eq(value),
+                        port.en.eq(-1), port.address.eq(address >> log_banks), port.data.eq(value),
                     ]
         return m

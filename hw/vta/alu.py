@@ -5,8 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.multiply import multiplier
+from hw.stream import RegisterSlice
 from hw.vta.config import VtaConfig
-from hw.vta.gemm import Done
+from hw.vta.gemm import BankUse, Done
 from hw.vta.isa import AluOp, Fault, Isa, Opcode
 from hw.vta.loops import LoopCommand, Loops, Operand
 
@@ -49,7 +50,7 @@ class AluEngine(wiring.Component):
 
     Members
     -------
-    i, uop_en, uop_address, uop, write_en, write_address, write_data, done, event, busy
+    i, uop_en, uop_address, uop, write_en, write_address, write_data, coming, done, event, busy
         As in :class:`hw.vta.gemm.GemmEngine`.
     request : ``Out``
         ``dst`` is to be read, ``src`` and ``bias`` (``src + 1``) as far as they are used.
@@ -66,7 +67,7 @@ class AluEngine(wiring.Component):
 
     Timing
     ------
-    A result is written 4 cycles after its request, 8 of :data:`LONG`; the first request is 4 cycles
+    A result is written 4 cycles after its request, 8 of :data:`LONG`; the first request is 5 cycles
     after the transfer of a command.
     """
 
@@ -99,6 +100,7 @@ class AluEngine(wiring.Component):
             "write_en":      Out(1),
             "write_address": Out(la),
             "write_data":    Out(acc),
+            "coming":        Out(BankUse(log_banks)),
             "done":          Out(Done(entries)),
             "event":         Out(1),
             "busy":          Out(1),
@@ -110,6 +112,9 @@ class AluEngine(wiring.Component):
         config = self.config
         flags = AluFlags(self.entries)
         m.submodules.loops = loops = Loops(config, self.operands, self.isa.uop, flags)
+        # What holds a micro-operation reaches no further than this; the loops are large.
+        m.submodules.steps = steps = RegisterSlice(loops.o.payload.shape())
+        wiring.connect(m, loops.o, steps.i)
         dead, fault = Signal(), Signal(Fault)
         m.d.comb += [
             self.uop_en.eq(loops.uop_en), self.uop_address.eq(loops.uop_address),
@@ -118,26 +123,31 @@ class AluEngine(wiring.Component):
             loops.i.valid.eq(self.i.valid & ~dead), self.i.ready.eq(loops.i.ready & ~dead),
         ]
 
-        # Before stage 0: the indices are being added. Whom they will meet shows once they are.
-        coming, step = loops.coming, loops.o.p
+        # Before stage 0: whom it will meet there.
+        coming, step, advance = steps.coming, steps.o.p, Signal()
+        m.d.comb += advance.eq(~steps.o.valid | steps.o.ready)
         stages = [Signal(data.StructLayout({
-            "valid": 1, "end": 1, "long": 1, "fault": Fault, "flags": flags,
+            "valid": 1, "end": 1, "long": 1, "slow": 1, "fault": Fault, "flags": flags,
             "dst": config.log_acc_depth,
         }), name=f"s{n}") for n in range(_LONG_STAGES + 1)]
         s0, s4, s8 = stages[0], stages[_SHORT_STAGES], stages[_LONG_STAGES]
         coming_bias = Signal.like(self.bias)
         m.d.comb += coming_bias.eq(coming.src + 1)
-        same = {}  # n: stage n has this index for its destination, whether it is valid or not
-        for name, index in (("dst", coming.dst), ("src", coming.src), ("bias", coming_bias)):
-            same[name] = Signal(_LONG_STAGES + 1, name=f"s0_same_{name}")
-            now = Cat(stage.dst == index for stage in stages[:-1])
-            m.d.sync += same[name].eq(Cat(0, Mux(loops.advance, now, same[name])))
-        is_long, uses_src = Signal(), Signal()
-        with m.If(loops.advance):
-            src_use, bias_use = ~coming.flags.use_imm, coming.flags.bias
+        # n: stage n has this index for its destination, whether it is valid or not. The last two:
+        # the same of all that it reads and has to wait for, if `slow`, or on its way at all.
+        same = {name: Signal(_LONG_STAGES + 1, name=f"s0_same_{name}")
+                for name in ("dst", "src", "slow", "any")}
+        now = {name: Cat(stage.dst == index for stage in stages[:-1])
+               for name, index in (("dst", coming.dst), ("src", coming.src), ("bias", coming_bias))}
+        src_use, bias_use = ~coming.flags.use_imm, coming.flags.bias
+        now["any"] = now["bias"] & bias_use.replicate(_LONG_STAGES)
+        now["slow"] = now["dst"] | now["src"] & src_use.replicate(_LONG_STAGES) | now["any"]
+        m.d.sync += [same[name].eq(Cat(0, Mux(advance, now[name], same[name]))) for name in same]
+        is_long = Signal()
+        with m.If(advance):
             m.d.sync += [
                 is_long.eq(Cat(coming.flags.op == op for op in LONG).any()),
-                uses_src.eq(src_use), self.bias.eq(coming_bias),
+                self.bias.eq(coming_bias),
                 self.src_banks.eq(Cat(
                     (src_use & (coming.src[:self.log_banks] == bank))
                     | (bias_use & (coming_bias[:self.log_banks] == bank))
@@ -158,13 +168,9 @@ class AluEngine(wiring.Component):
 
         # It waits for its banks, its place at the write port, and for results not yet forwarded.
         bank = step.dst[:self.log_banks]
-        hazards = []
-        for n, stage in enumerate(stages[1:], 1):
-            slow = stage.valid & stage.long
-            hazards.append(slow & (same["dst"][n] | (uses_src & same["src"][n])))
-            if config.extensions:
-                pending = slow if n > _SHORT_STAGES else stage.valid
-                hazards.append(pending & step.flags.bias & same["bias"][n])
+        hazards = [same["slow"][n] & stage.slow
+                   | same["any"][n] & stage.valid & (n <= _SHORT_STAGES)
+                   for n, stage in enumerate(stages[1:], 1)]
         meets = stages[_LONG_STAGES - _SHORT_STAGES]  # whom a short one would meet as it writes
         wait = Signal()
         m.d.comb += [
@@ -172,16 +178,17 @@ class AluEngine(wiring.Component):
                     | (is_long & self.long_uses & (self.long_bank == bank))
                     | (~is_long & meets.long & (meets.valid | meets.end))
                     | Cat(*hazards).any() | ~self.grant),
-            self.request.eq(loops.o.valid & ~failed & ~dead),
+            self.request.eq(steps.o.valid & ~failed & ~dead),
             self.read.eq(self.request & ~wait),
             self.waits.eq(self.request & wait),
-            loops.o.ready.eq(failed | ~wait),
+            steps.o.ready.eq(failed | ~wait),
             s0.valid.eq(self.read),
-            s0.end.eq(loops.o.valid & ~dead & (failed | (step.last & ~wait))),
+            s0.end.eq(steps.o.valid & ~dead & (failed | (step.last & ~wait))),
+            s0.slow.eq(self.read & is_long),
             s0.long.eq(is_long | failed),  # behind everything that goes before it
             s0.fault.eq(fault), s0.flags.eq(step.flags), s0.dst.eq(step.dst),
         ]
-        with m.If(loops.o.valid & failed):
+        with m.If(steps.o.valid & failed):
             m.d.sync += dead.eq(1)
         for n, (stage, following) in enumerate(zip(stages, stages[1:])):
             m.d.sync += following.eq(stage)
@@ -207,9 +214,16 @@ class AluEngine(wiring.Component):
                 s3_data.eq(Mux(s2_ago[2], s4_short,
                                Mux(s2_ago[3], s5_short, Mux(s2_ago[4], s6_short, s2_data)))),
             ]
+            if name == "src":
+                s2_flags = stages[2].flags
+                with m.If(s2_flags.use_imm):
+                    imm = s2_flags.imm.as_signed()
+                    m.d.sync += [s3_one_ago.eq(0), s3_data.eq(Cat(
+                        *(Cat(imm, imm[-1].replicate(16)) for lane in range(self.lanes))))]
             operands[name] = (s3_data, s3_one_ago)
         s2_bias, s3_bias = Signal(acc), Signal(acc)
-        m.d.sync += [s2_bias.eq(self.bias_data), s3_bias.eq(s2_bias)]
+        m.d.sync += [s2_bias.eq(self.bias_data),
+                     s3_bias.eq(Mux(stages[2].flags.bias, s2_bias, 0))]
 
         # Stage 3: short operations are done; the others begin.
         s8_long = []
@@ -217,25 +231,37 @@ class AluEngine(wiring.Component):
             x, y = (Signal(signed(32), name=f"s3_{name}_{lane}") for name in ("x", "y"))
             for signal, (s3_data, s3_one_ago) in zip((x, y), operands.values()):
                 m.d.comb += signal.eq(Mux(s3_one_ago, _lane(s4_short, lane), _lane(s3_data, lane)))
-            with m.If(stages[3].flags.use_imm):
-                m.d.comb += y.eq(stages[3].flags.imm.as_signed())
-            with m.Switch(stages[3].flags.op):
-                for op, result in ((AluOp.MIN, Mux(x < y, x, y)), (AluOp.MAX, Mux(x > y, x, y)),
-                                   (AluOp.ADD, x + y), (AluOp.MOV, y)):
-                    with m.Case(op):
-                        m.d.sync += _lane(s4_short, lane).eq(result)
+            op, less, takes_y = stages[3].flags.op, Signal(), Signal()
+            m.d.comb += [
+                less.eq(x < y),
+                takes_y.eq(Mux(op == AluOp.MIN, ~less, (op != AluOp.MAX) | less)),  # or MOV
+            ]
+            m.d.sync += _lane(s4_short, lane).eq(
+                Mux(op == AluOp.ADD, x + y, Mux(takes_y, y, x)))
             s8_long.append(self._long(m, stages, lane, x, y, _lane(s3_bias, lane)))
 
-        # Write: at most one of the two is there.
-        for stage, now, value in ((s4, ~s4.long, s4_short), (s8, s8.valid | s8.end, Cat(*s8_long))):
-            with m.If(now):
-                m.d.comb += [self.write_en.eq(stage.valid), self.write_address.eq(stage.dst),
-                             self.write_data.eq(value), self.done.valid.eq(stage.end),
+        # Write: at most one of the two is there. Which one is found a cycle before.
+        coming_long, now_long = Signal(), Signal()
+        before_short, before_long = stages[_SHORT_STAGES - 1], stages[_LONG_STAGES - 1]
+        m.d.comb += [
+            coming_long.eq(before_long.long & (before_long.valid | before_long.end)),
+            self.coming.valid.eq(Mux(coming_long, before_long.slow,
+                                     before_short.valid & ~before_short.long)),
+            self.coming.bank.eq(Mux(coming_long, before_long.dst, before_short.dst)),
+        ]
+        m.d.sync += [
+            now_long.eq(coming_long), self.write_en.eq(self.coming.valid),
+            self.done.valid.eq(Mux(coming_long, before_long.end,
+                                   before_short.end & ~before_short.long)),
+        ]
+        for chosen, stage, value in ((~now_long, s4, s4_short), (now_long, s8, Cat(*s8_long))):
+            with m.If(chosen):
+                m.d.comb += [self.write_address.eq(stage.dst), self.write_data.eq(value),
                              self.done.entry.eq(stage.flags.entry),
                              self.done.fault.eq(stage.fault)]
         m.d.comb += [
             self.event.eq(self.write_en),
-            self.busy.eq(~loops.i.ready
+            self.busy.eq(~loops.i.ready | steps.o.valid
                          | Cat(stage.valid | stage.end for stage in stages).any()),
         ]
         return m
@@ -250,25 +276,21 @@ class AluEngine(wiring.Component):
             m.d.sync += signal.eq(value)
             return signal
 
-        # Stage 3: one factor, one shift. A left shift is a product with a power of two.
+        # Stage 3: one factor, one shift. A left shift is a product with a power of two, none if
+        # it is by more than 31 bits. Only RQT has a bias.
         op = stages[3].flags.op
         s3_x, s3_w, s4_shift = Signal(signed(32)), Signal(32), Signal(6)
-        s4_x, s4_w = register(signed(32), s3_x, 4, "x"), register(32, s3_w, 4, "w")
+        s4_x, s4_w = register(signed(32), s3_x, 4, "x"), register(signed(32), s3_w, 4, "w")
         s4_zero = register(signed(8), y[24:], 4, "zero")
-        negative = (-y)[:32]
-        m.d.comb += [s3_x.eq(x), s3_w.eq(y)]
+        power = Cat(Const(0, 1), (y[5:].all() & (y[:5] == 32 - n) for n in range(1, 32)))
+        m.d.comb += [s3_x.eq(x + bias), s3_w.eq(y)]
         m.d.sync += s4_shift.eq(0)
         with m.Switch(op):
             with m.Case(AluOp.SHR):
+                m.d.comb += s3_w.eq(Mux(y >= 0, 1, power))
                 with m.If(y >= 0):
-                    m.d.comb += s3_w.eq(1)
                     m.d.sync += s4_shift.eq(Mux(y[5:].any(), 31, y[:5]))
-                with m.Else():
-                    m.d.comb += s3_w.eq(Mux(negative[5:].any(), 0, 1 << negative[:5]))
-            with m.Case(AluOp.CLIP):
-                m.d.comb += [s3_x.eq(Mux(x < y, x, y)), s3_w.eq(negative)]
             with m.Case(AluOp.RQT):
-                m.d.comb += [s3_x.eq(x + Mux(stages[3].flags.bias, bias, 0)), s3_w.eq(y[:16])]
                 m.d.sync += s4_shift.eq(y[16:22])
 
         # Stage 4: products of 16 bits.
@@ -280,8 +302,8 @@ class AluEngine(wiring.Component):
         s5_low = multiply("low", unsigned(16), s3_x[:16], s3_w[:16])
         s5_high = multiply("high", signed(17), s3_x[16:].as_signed(), s3_w[:16])
         s5_cross = multiply("cross", unsigned(16), s3_x[:16], s3_w[16:])[:16]
-        s5_clip = register(signed(32), Mux(s4_x > s4_w.as_signed(), s4_x, s4_w.as_signed()),
-                           5, "clip")
+        s5_clip = register(signed(32), Mux(s4_x < s4_w, s4_x, s4_w), 5, "clip")
+        s5_least = register(signed(32), (-s4_w)[:32].as_signed(), 5, "least")
         s5_shift = register(6, s4_shift, 5, "shift")
         s5_zero = register(signed(8), s4_zero, 5, "zero")
         s5_half = register(_PRODUCT - 2,
@@ -293,7 +315,8 @@ class AluEngine(wiring.Component):
         cross = Mux((stages[5].flags.op == AluOp.MUL) | (stages[5].flags.op == AluOp.SHR),
                     s5_cross, 0)
         s6_sum = register(signed(_PRODUCT),
-                          Mux(stages[5].flags.op == AluOp.CLIP, s5_clip,
+                          Mux(stages[5].flags.op == AluOp.CLIP,
+                              Mux(s5_clip > s5_least, s5_clip, s5_least),
                               product + (cross << 16) + s5_half), 6, "sum")
         s6_shift = register(6, s5_shift, 6, "shift")
         s6_zero = register(signed(8), s5_zero, 6, "zero")

@@ -163,6 +163,7 @@ class ComputeUnit(wiring.Component):
     def _connect(self, m, loader, gemm, alu, accumulators):
         """Engines to the memories."""
         wiring.connect(m, loader.write_acc, accumulators.load)
+        m.d.comb += accumulators.load_coming.eq(loader.coming_acc)
         wiring.connect(m, wiring.flipped(self.ar), loader.ar)
         wiring.connect(m, wiring.flipped(self.store), accumulators.store)
         m.d.comb += [
@@ -184,9 +185,8 @@ class ComputeUnit(wiring.Component):
         for name in ("dst_data", "src_data", "bias_data"):
             m.d.comb += getattr(alu, name).eq(getattr(accumulators, f"alu_{name}"))
         for name, engine in (("gemm", gemm), ("alu", alu)):
-            for part in ("en", "address", "data"):
-                m.d.comb += getattr(accumulators, f"{name}_write_{part}").eq(
-                    getattr(engine, f"write_{part}"))
+            for part in ("write_en", "write_address", "write_data", "coming"):
+                m.d.comb += getattr(accumulators, f"{name}_{part}").eq(getattr(engine, part))
 
     def _issue(self, m, window, loader, gemm, alu, scan):
         """Take the next instruction, with its tokens, to its engine and into the window."""

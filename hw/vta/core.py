@@ -2,14 +2,13 @@
 
 from amaranth import *
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.bus.axi import Axi4, ReadPort
 from hw.bus.csr import AxiLite
 from hw.memory import Scratchpad, connect_lanes, read_element
-from hw.stream import RegisterSlice
+from hw.stream import Queue, RegisterSlice
 from hw.vta.compute import ComputeUnit
 from hw.vta.config import VtaConfig
 from hw.vta.fetch import Dispatched, Fetch
@@ -105,22 +104,16 @@ class VtaCore(wiring.Component):
         # Queues, tokens.
         queues, heads = {}, {}
         for unit, part in units.items():
-            queue = SyncFIFOBuffered(width=Dispatched.as_shape().size, depth=config.queue_depth)
+            queue = Queue(Dispatched, depth=config.queue_depth, block=config.queue_depth > 2)
             m.submodules[f"queue_{unit.name.lower()}"] = cleared(queue)
             # The block RAM is slow; what is decided by its word begins at a register.
             head = RegisterSlice(Dispatched)
             m.submodules[f"head_{unit.name.lower()}"] = cleared(head)
             queues[unit], heads[unit] = queue, head
+            wiring.connect(m, fetch.o[unit], queue.i)
+            wiring.connect(m, queue.o, head.i)
             wiring.connect(m, head.o, part.i)
-            m.d.comb += [
-                queue.w_data.eq(fetch.o[unit].payload),
-                queue.w_en.eq(fetch.o[unit].valid),
-                fetch.o[unit].ready.eq(queue.w_rdy),
-                head.i.payload.eq(queue.r_data),
-                head.i.valid.eq(queue.r_rdy),
-                queue.r_en.eq(head.i.ready),
-                part.halt.eq(halt),
-            ]
+            m.d.comb += part.halt.eq(halt)
             wiring.connect(m, part.tokens, getattr(tokens, unit.name.lower()))
         m.d.comb += [fetch.halt.eq(halt), read.halt.eq(halt)]
 

@@ -10,7 +10,7 @@ from hw.vta.config import VtaConfig
 from hw.vta.isa import Fault, Isa, Opcode
 from hw.vta.loops import LoopCommand, Loops, Operand
 
-__all__ = ["Done", "GemmFlags", "GemmEngine", "gemm_command"]
+__all__ = ["BankUse", "Done", "GemmFlags", "GemmEngine", "gemm_command"]
 
 
 class Done(data.StructLayout):
@@ -18,6 +18,13 @@ class Done(data.StructLayout):
 
     def __init__(self, entries: int):
         super().__init__({"valid": 1, "entry": range(entries), "fault": Fault})
+
+
+class BankUse(data.StructLayout):
+    """A bank of the accumulators, if ``valid``."""
+
+    def __init__(self, log_banks: int):
+        super().__init__({"valid": 1, "bank": log_banks})
 
 
 class GemmFlags(data.StructLayout):
@@ -66,6 +73,8 @@ class GemmEngine(wiring.Component):
     wgt_en, wgt_address, wgt : read port of the weights
     read_en, read_address, read_data : read port of the accumulators
     write_en, write_address, write_data : write port of the accumulators
+    coming : ``Out(BankUse(log_banks))``
+        The write of the next cycle.
     short_uses, short_bank : ``Out``
         The bank is being read in this cycle, or will be written 4 cycles later.
     long_uses, long_bank : ``Out``
@@ -105,6 +114,7 @@ class GemmEngine(wiring.Component):
             "write_en":      Out(1),
             "write_address": Out(config.log_acc_depth),
             "write_data":    Out(acc),
+            "coming":        Out(BankUse(log_banks)),
             "short_uses":    Out(1),
             "short_bank":    Out(log_banks),
             "long_uses":     Out(1),
@@ -175,13 +185,16 @@ class GemmEngine(wiring.Component):
         s9_total = self._dot_products(m, stages)
 
         # Stage 6: read the accumulator, unless it is about to be forwarded. Stage 7: it arrives.
+        # Who uses the ports is found a stage before, and kept in registers: many look at it.
         def follows(n, distance):  # whether the step that much before it has its accumulator
             return stages[n].same[distance - 1] & stages[n + distance].valid
+        s5_reads = Signal()
         m.d.comb += [
-            self.read_en.eq(stages[6].valid & ~follows(6, 1) & ~stages[6].flags.reset
-                            & ~stages[6].flags.overwrite),
+            s5_reads.eq(stages[5].valid & ~follows(5, 1) & ~stages[5].flags.reset
+                        & ~stages[5].flags.overwrite),
             self.read_address.eq(stages[6].dst),
         ]
+        m.d.sync += self.read_en.eq(s5_reads)
 
         # Stage 8: results of two to four cycles ago were still on their way.
         s8_acc, s9_acc, s10_result, s11_result, s12_result = (
@@ -213,19 +226,21 @@ class GemmEngine(wiring.Component):
             return stages[n].valid & (stages[n].end
                                       | ~(stages[n - 1].valid & stages[n - 1].same[0]))
         m.d.comb += [
-            self.write_en.eq(writes(10)),
+            self.coming.valid.eq(writes(9)), self.coming.bank.eq(stages[9].dst),
             self.write_address.eq(stages[10].dst),
             self.write_data.eq(s10_result),
             self.done.valid.eq(stages[10].end),
             self.done.entry.eq(stages[10].flags.entry),
             self.done.fault.eq(stages[10].fault),
-            self.short_uses.eq(self.read_en | writes(6)),
             self.short_bank.eq(stages[6].dst),
-            self.long_uses.eq(writes(2)),
             self.long_bank.eq(stages[2].dst),
             self.event.eq(stages[10].valid),
             self.busy.eq(~loops.i.ready | Cat(stage.valid | stage.end
                                               for stage in stages[:11]).any()),
+        ]
+        m.d.sync += [
+            self.write_en.eq(self.coming.valid),
+            self.short_uses.eq(s5_reads | writes(5)), self.long_uses.eq(writes(1)),
         ]
         return m
 

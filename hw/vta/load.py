@@ -14,7 +14,8 @@ from hw.memory import LaneWrite
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Fault, Isa, Memory, Opcode
 
-__all__ = ["Transfer", "LoadCommand", "LoadDone", "LoadRange", "Loader", "write_lanes"]
+__all__ = ["Transfer", "LoadCommand", "LoadDone", "LaneUse", "LoadRange", "Loader",
+           "write_lanes"]
 
 _LANE_BITS = {"uop": 32, "wgt": 8, "inp": 8, "acc": 32}
 
@@ -40,6 +41,15 @@ def write_lanes(config: VtaConfig, scratchpad: str) -> LaneWrite:
     return LaneWrite(width=_element_bits(config, scratchpad), depth=config.depth(scratchpad),
                      lanes=max(transfer.elements for transfer in transfers),
                      chunks=max(transfer.beats for transfer in transfers))
+
+
+class LaneUse(data.StructLayout):
+    """Elements ``address`` to ``address + count - 1`` of ``scratchpad``, if ``valid``."""
+
+    def __init__(self, config: VtaConfig, scratchpad: str):
+        lanes = write_lanes(config, scratchpad).members["data"].shape.length
+        super().__init__({"valid": 1, "address": range(config.depth(scratchpad)),
+                          "count": range(lanes + 1)})
 
 
 def _element_bits(config, scratchpad):
@@ -106,6 +116,8 @@ class Loader(wiring.Component):
     go : ``In(1)``
         The instruction with the label ``head`` may write.
     write_<scratchpad> : ``Out(LaneWrite(...))``
+    coming_<scratchpad> : ``Out(LaneUse(...))``
+        What it will offer in the next cycle.
     done : ``Out(LoadDone(cookie))``
         In the cycle of the last write; in order.
     busy : ``Out(1)``
@@ -145,6 +157,7 @@ class Loader(wiring.Component):
             "r_data":  In(ReadBeat(config.bus_width)),
             **{f"base_{kind.name.lower()}": In(config.address_width) for kind in memories},
             **{f"write_{pad}": Out(write_lanes(config, pad)) for pad in self.scratchpads},
+            **{f"coming_{pad}": Out(LaneUse(config, pad)) for pad in self.scratchpads},
         })
 
     def elaborate(self, platform):
@@ -317,9 +330,15 @@ class Loader(wiring.Component):
             selected = Signal(name=f"{pad}_selected")
             writes[pad] = selected, incoming
             m.d.comb += [field.eq(held[name]) for name, field in fields.items()]
+            use = getattr(self, f"coming_{pad}")
+            m.d.comb += [
+                use.valid.eq(Mux(free, fire & selected, port.valid)),
+                *(use[name].eq(Mux(free, incoming[name], held[name]))
+                  for name in ("address", "count")),
+            ]
+            m.d.sync += port.valid.eq(use.valid)
             with m.If(free):
-                m.d.sync += [port.valid.eq(fire & selected),
-                             *(held[name].eq(incoming[name]) for name in fields)]
+                m.d.sync += [held[name].eq(incoming[name]) for name in fields]
         m.d.comb += [
             free.eq(~Cat(port.valid & ~port.ready for port in
                          (getattr(self, f"write_{pad}") for pad in self.scratchpads)).any()),
@@ -337,61 +356,57 @@ class Loader(wiring.Component):
                     self._lanes(m, kind, transfer, reader.o.p.data, plan.pad, is_pad, position,
                                 left, chunk, offset, count, is_rest, last_chunk, write)
 
-        # What comes after this run; a run of padding may be empty, one of data never is.
-        finished = Signal()
-        ends = fire & last_chunk & is_rest
-        with m.If(fire):
-            with m.If(last_chunk):
-                m.d.sync += [position.eq(position + count), left.eq(left - count), chunk.eq(0)]
-            with m.Else():
-                m.d.sync += chunk.eq(chunk + 1)
-            with m.If(~is_pad):
-                m.d.sync += offset.eq(0)
-                with m.If(reader.o.p.error):
-                    m.d.sync += failed.eq(1)
-        with m.If(ends):
-            with m.If(~is_pad):
-                m.d.sync += rows.eq(rows - 1)
-                with m.If(rows == 1):
-                    m.d.sync += [left.eq(plan.last_pad), is_pad.eq(1)]
-                    m.d.comb += finished.eq(plan.last_pad == 0)
-                with m.Elif(plan.row_pad != 0):
-                    m.d.sync += [left.eq(plan.row_pad), is_pad.eq(1)]
-                with m.Else():
-                    self._begin_row(m, plan, left, is_pad, offset, row_offset)
-            with m.Elif(rows != 0):
-                self._begin_row(m, plan, left, is_pad, offset, row_offset)
-            with m.Else():
-                m.d.comb += finished.eq(1)
-
+        # What comes after this run; a run of padding may be empty, one of data never is. Only the
+        # enables of the registers depend on `fire` and `start`, not what they take.
+        finished, start = Signal(), Signal()
+        ends = last_chunk & is_rest
+        nothing = (coming.y_size == 0) & (coming.first_pad == 0)
         m.d.comb += [
+            start.eq(~active & plans.r_rdy & self.go & free), plans.r_en.eq(start),
+            finished.eq(fire & ends & Mux(is_pad, rows == 0, (rows == 1) & (plan.last_pad == 0))),
             busy.eq(active | done.valid), self.head.eq(coming.cookie),
             self.done.eq(done), self.done.valid.eq(done.valid & free),
         ]
         with m.If(free):
             m.d.sync += [
-                done.valid.eq(finished), done.cookie.eq(plan.cookie),
-                done.fault.eq(Mux(failed | (reader.o.p.error & ~is_pad), Fault.BUS_ERROR,
-                                  Fault.DONE)),
+                done.valid.eq(finished | (start & (coming.skip | nothing))),
+                done.cookie.eq(Mux(active, plan.cookie, coming.cookie)),
+                done.fault.eq(Mux(~active, coming.fault,
+                                  Mux(failed | (reader.o.p.error & ~is_pad), Fault.BUS_ERROR,
+                                      Fault.DONE))),
             ]
-        with m.If(finished):
-            m.d.sync += [active.eq(0), failed.eq(0)]
-        nothing = (coming.y_size == 0) & (coming.first_pad == 0)
-        with m.If(~active & plans.r_rdy & self.go & free):
-            m.d.comb += plans.r_en.eq(1)
-            m.d.sync += [plan.eq(coming), position.eq(coming.position), chunk.eq(0)]
-            with m.If(coming.skip | nothing):
-                m.d.sync += [done.valid.eq(1), done.cookie.eq(coming.cookie),
-                             done.fault.eq(coming.fault)]
-            with m.Else():
-                m.d.sync += [
-                    active.eq(1),
-                    rows.eq(coming.y_size),
-                    is_pad.eq(coming.first_pad != 0),
-                    left.eq(Mux(coming.first_pad != 0, coming.first_pad, coming.x_size)),
-                    offset.eq(coming.offset),
-                    row_offset.eq(coming.offset + Mux(coming.first_pad != 0, 0, coming.stride)),
-                ]
+        with m.If(active):
+            with m.If(fire):
+                with m.If(last_chunk):
+                    m.d.sync += [position.eq(position + count), left.eq(left - count), chunk.eq(0)]
+                with m.Else():
+                    m.d.sync += chunk.eq(chunk + 1)
+                with m.If(~is_pad):
+                    m.d.sync += offset.eq(0)
+                    with m.If(reader.o.p.error):
+                        m.d.sync += failed.eq(1)
+                with m.If(ends & ~is_pad):
+                    m.d.sync += rows.eq(rows - 1)
+                    with m.If(rows == 1):
+                        m.d.sync += [left.eq(plan.last_pad), is_pad.eq(1)]
+                    with m.Elif(plan.row_pad != 0):
+                        m.d.sync += [left.eq(plan.row_pad), is_pad.eq(1)]
+                    with m.Else():
+                        self._begin_row(m, plan, left, is_pad, offset, row_offset)
+                with m.Elif(ends & (rows != 0)):
+                    self._begin_row(m, plan, left, is_pad, offset, row_offset)
+            with m.If(finished):
+                m.d.sync += [active.eq(0), failed.eq(0)]
+        with m.Elif(start):
+            m.d.sync += [
+                plan.eq(coming), position.eq(coming.position), chunk.eq(0),
+                active.eq(~(coming.skip | nothing)),
+                rows.eq(coming.y_size),
+                is_pad.eq(coming.first_pad != 0),
+                left.eq(Mux(coming.first_pad != 0, coming.first_pad, coming.x_size)),
+                offset.eq(coming.offset),
+                row_offset.eq(coming.offset + Mux(coming.first_pad != 0, 0, coming.stride)),
+            ]
 
     def _begin_row(self, m, plan, left, is_pad, offset, row_offset):
         m.d.sync += [

@@ -63,8 +63,8 @@ class Loops(wiring.Component):
     uop_en, uop_address : ``Out``; uop : ``In``
         Read port of the micro-operations; data is kept while ``uop_en`` is low.
     o : ``Out(stream.Signature(Step(...)))``
-    coming : ``Out(Step(...))``; advance : ``Out(1)``
-        What ``o`` will be in the next cycle if ``advance``, valid or not: for those who prepare
+    coming : ``Out(Step(...))``
+        What ``o.payload`` will be in the next cycle, unless ``o`` is held: for those who prepare
         comparisons with it.
     kill : ``In(1)``
         Drop everything.
@@ -85,14 +85,13 @@ class Loops(wiring.Component):
             "uop":         In(uop_layout),
             "o":           Out(stream.Signature(Step(operands, flags))),
             "coming":      Out(Step(operands, flags)),
-            "advance":     Out(1),
             "kill":        In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         command = Signal(LoopCommand(self.config, self.operands, self.flags))
-        active, step, advance = Signal(), Signal(), self.advance
+        active, step, advance = Signal(), Signal(), Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             step.eq(active & advance),
@@ -113,40 +112,44 @@ class Loops(wiring.Component):
                  for operand in self.operands}
         outer = {operand.name: Signal(operand.width + 1, name=f"outer_{operand.name}")
                  for operand in self.operands}
-        with m.If(step):
-            m.d.sync += [k.eq(k + 1), k_left.eq(k_left - 1), k_last.eq(k_left == 2)]
-            with m.If(k_last):
-                m.d.sync += [
-                    k.eq(command.uop_bgn), k_left.eq(k_count), k_last.eq(k_once),
-                    j_left.eq(j_left - 1), j_last.eq(j_left == 2),
-                ]
-                with m.If(j_last):
-                    m.d.sync += [j_left.eq(command.iter_in), j_last.eq(j_once),
-                                 i_left.eq(i_left - 1), i_last.eq(i_left == 2)]
-                for operand in self.operands:
-                    old_inner, old_outer = inner[operand.name], outer[operand.name]
-                    total = Signal(operand.width + 1, name=f"next_{operand.name}")
-                    m.d.comb += total.eq(_add(
-                        Mux(j_last, old_outer, old_inner),
-                        Mux(j_last, command[f"{operand.name}_out"], command[f"{operand.name}_in"]),
-                        operand.width))
-                    m.d.sync += old_inner.eq(total)
+        totals = {}
+        for operand in self.operands:
+            totals[operand.name] = total = Signal(operand.width + 1, name=f"next_{operand.name}")
+            m.d.comb += total.eq(_add(
+                Mux(j_last, outer[operand.name], inner[operand.name]),
+                Mux(j_last, command[f"{operand.name}_out"], command[f"{operand.name}_in"]),
+                operand.width))
+        new, count = self.i.p, Signal.like(k)
+        m.d.comb += count.eq(new.uop_end - new.uop_bgn)
+        # Whether a step or a transfer takes place only enables registers: what they would take is
+        # known before.
+        with m.If(active & ~last):
+            with m.If(step):
+                m.d.sync += [k.eq(k + 1), k_left.eq(k_left - 1), k_last.eq(k_left == 2)]
+                with m.If(k_last):
+                    m.d.sync += [
+                        k.eq(command.uop_bgn), k_left.eq(k_count), k_last.eq(k_once),
+                        j_left.eq(j_left - 1), j_last.eq(j_left == 2),
+                        *(inner[name].eq(total) for name, total in totals.items()),
+                    ]
                     with m.If(j_last):
-                        m.d.sync += old_outer.eq(total)
-            with m.If(last):
-                m.d.sync += active.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            new = self.i.p
-            count = Signal.like(k)
-            m.d.comb += count.eq(new.uop_end - new.uop_bgn)
-            m.d.sync += [
-                command.eq(new), active.eq(1),
-                k.eq(new.uop_bgn), k_left.eq(count), k_count.eq(count),
-                k_last.eq(count == 1), k_once.eq(count == 1),
-                j_left.eq(new.iter_in), j_last.eq(new.iter_in == 1), j_once.eq(new.iter_in == 1),
-                i_left.eq(new.iter_out), i_last.eq(new.iter_out == 1),
-            ]
-            m.d.sync += [total.eq(0) for total in (*inner.values(), *outer.values())]
+                        m.d.sync += [
+                            j_left.eq(command.iter_in), j_last.eq(j_once),
+                            i_left.eq(i_left - 1), i_last.eq(i_left == 2),
+                            *(outer[name].eq(total) for name, total in totals.items()),
+                        ]
+        with m.Elif(self.i.ready):
+            m.d.sync += active.eq(self.i.valid)
+            with m.If(self.i.valid):
+                m.d.sync += [
+                    command.eq(new),
+                    k.eq(new.uop_bgn), k_left.eq(count), k_count.eq(count),
+                    k_last.eq(count == 1), k_once.eq(count == 1),
+                    j_left.eq(new.iter_in), j_last.eq(new.iter_in == 1),
+                    j_once.eq(new.iter_in == 1),
+                    i_left.eq(new.iter_out), i_last.eq(new.iter_out == 1),
+                    *(total.eq(0) for total in (*inner.values(), *outer.values())),
+                ]
 
         # Stage 1: the micro-operation is being read. Stage 2: it is in a register.
         step_layout = Step(self.operands, self.flags)

@@ -141,10 +141,16 @@ class UopScan(wiring.Component):
             self.ranges.uops.first.eq(gemm.uop_bgn),
             self.ranges.uops.last.eq(last_uop),
         ]
-        with m.If(self.start):
+        # What does not need to wait for `start` does not: it comes late in its cycle.
+        with m.If(~self.ranges.uops.valid):
             m.d.sync += [
-                word.eq(self.word), working.eq(1), turn.eq(1),
+                word.eq(self.word),
                 self.row.eq(data.View(isa.layouts[Opcode.GEMM], self.word).uop_bgn >> log_lanes),
+            ]
+        with m.If(self.start):
+            m.d.sync += [working.eq(1), turn.eq(1)]
+        with m.If(starting):
+            m.d.sync += [
                 *(signal.eq(-1) for signal in lowest.values()),
                 *(signal.eq(0) for signal in (*highest.values(), *reach.values())),
             ]

@@ -2,12 +2,13 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.arith.multiply import multiplier
 from hw.bus.axi import INCR, OKAY, Axi4, Bursts
+from hw.stream import Queue
 from hw.vta.accumulators import LaneRead, store_lanes
 from hw.vta.config import VtaConfig
 from hw.vta.fetch import NUMBER_WIDTH, Dispatched
@@ -241,7 +242,7 @@ class StoreUnit(wiring.Component):
         """Read, narrow, and put where the beat wants it. Returns the buffer of elements."""
         lanes, bits = self.lanes, 8 * self.transfer.element_bytes
         layout = data.StructLayout({"data": lanes * bits, "mask": lanes, "end": 1})
-        m.submodules.elements = elements = SyncFIFOBuffered(width=layout.size, depth=_ELEMENTS)
+        m.submodules.elements = elements = Queue(layout, depth=_ELEMENTS, block=True)
         row = Signal(_Source())
         active = Signal()
         free = Signal(range(_ELEMENTS + 1), init=_ELEMENTS)
@@ -297,8 +298,8 @@ class StoreUnit(wiring.Component):
                 s3_item.data[place * bits:(place + 1) * bits].eq(Mux(used, narrowed[lane], 0)),
                 s3_item.mask[place].eq(used),
             ]
-        m.d.comb += [elements.w_en.eq(s3), elements.w_data.eq(s3_item)]
-        taken = elements.r_rdy & elements.r_en
+        m.d.comb += [elements.i.valid.eq(s3), elements.i.payload.eq(s3_item)]
+        taken = elements.o.valid & elements.o.ready
         m.d.sync += free.eq(free - take + taken)
         m.d.comb += busy.eq(active | sources.r_rdy | (free != _ELEMENTS))
         return elements
@@ -307,7 +308,6 @@ class StoreUnit(wiring.Component):
         """Announce bursts, and send their beats. Returns: busy, and an instruction is complete."""
         config, transfer, lanes = self.config, self.transfer, self.lanes
         bits = 8 * transfer.element_bytes
-        layout = data.StructLayout({"data": lanes * bits, "mask": lanes, "end": 1})
         length = data.StructLayout({"beats": 9, "tag": 1})
         m.submodules.lengths = lengths = SyncFIFO(width=length.size, depth=config.writes)
         m.submodules.answers = answers = SyncFIFO(width=1, depth=config.writes)
@@ -332,7 +332,7 @@ class StoreUnit(wiring.Component):
             ]
 
         # W: a register holds what is offered. Elements that share a beat are gathered first.
-        element = data.View(layout, elements.r_data)
+        element = elements.o.p
         burst = data.View(length, lengths.r_data)
         sent = Signal(9)
         gathered, mask = Signal(lanes * bits), Signal(lanes)
@@ -345,10 +345,10 @@ class StoreUnit(wiring.Component):
             m.d.sync += [self.wvalid.eq(1), self.wlast.eq(last),
                          sent.eq(Mux(last, 0, sent + 1))]
             m.d.comb += lengths.r_en.eq(last)
-        offered = elements.r_rdy & lengths.r_rdy & free
+        offered = elements.o.valid & lengths.r_rdy & free
         if lanes == 1:
             end = chunk == transfer.beats - 1
-            m.d.comb += [send.eq(offered), elements.r_en.eq(offered & end)]
+            m.d.comb += [send.eq(offered), elements.o.ready.eq(offered & end)]
             with m.If(send):
                 m.d.sync += [
                     self.wdata.eq(element.data.word_select(chunk, config.bus_width)
@@ -358,8 +358,8 @@ class StoreUnit(wiring.Component):
                 ]
         else:
             m.d.comb += [send.eq(offered & element.end),
-                         elements.r_en.eq(elements.r_rdy & (~element.end | send))]
-            with m.If(elements.r_en):
+                         elements.o.ready.eq(elements.o.valid & (~element.end | send))]
+            with m.If(elements.o.ready):
                 m.d.sync += [gathered.eq(Mux(send, 0, gathered | element.data)),
                              mask.eq(Mux(send, 0, mask | element.mask))]
             with m.If(send):

@@ -1,6 +1,7 @@
 """The four token queues between the units. Tokens are all alike, so a queue is a counter."""
 
 from amaranth import *
+from amaranth.hdl import Assert
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,9 +41,17 @@ class TokenQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += [self.available.eq(self.level != 0), self.full.eq(self.level.all())]
-        m.d.sync += self.level.eq(
-            self.level + (self.push & ~self.full) - (self.pop & self.available))
+        more, less = self.push & ~self.full, self.pop & self.available
+        m.d.sync += self.level.eq(self.level + more - less)
+        # `available` and `full` are registers of their own: whether an instruction begins hangs
+        # on them.
+        with m.If(more & ~less):
+            m.d.sync += [self.available.eq(1), self.full.eq(self.level[1:].all() & ~self.level[0])]
+        with m.If(less & ~more):
+            m.d.sync += [self.available.eq(self.level != 1), self.full.eq(0)]
+        if platform == "formal":
+            m.d.comb += [Assert(self.available == (self.level != 0)),
+                         Assert(self.full == self.level.all())]
         return m
 
 

@@ -118,32 +118,32 @@ class Window(wiring.Component):
         with m.If(self.enter):
             m.d.sync += self.tail.eq(_after(self.tail, size))
 
-        # Ranges are compared in the cycle after they were given.
+        # Ranges are compared as they are given, and count from the next cycle on.
         give, given, new = Signal(), Signal.like(self.given), Signal.like(self.ranges)
-        m.d.sync += [give.eq(self.give), given.eq(self.given), new.eq(self.ranges)]
-        others, meets, at_once = Signal(size), Signal(size), Signal()
-        m.d.comb += [
-            others.eq(Cat((entry.engine != self.entry.engine) for entry in entries)),
-            meets.eq(Cat(_meet(new, other) for other in ranges)),
-            at_once.eq(self.entry.engine == Engine.NONE),
-        ]
+        meets, others = Signal(size), Signal(size)
+        m.d.sync += [give.eq(self.give), given.eq(self.given), new.eq(self.ranges),
+                     meets.eq(Cat(_meet(self.ranges, other) for other in ranges))]
+        m.d.comb += others.eq(Cat((entry.engine != self.entry.engine) for entry in entries))
+        at_once = self.entry.engine == Engine.NONE
+        first = Signal(size)  # whom one that enters waits for
+        m.d.comb += first.eq(Mux(at_once, 0, running & others & ~completed))
         pending = []
         for n in range(size):
             # Who waits for whom; a completion ends it.
             enters, gives = Signal(name=f"enters_{n}"), Signal(name=f"gives_{n}")
-            m.d.comb += [enters.eq(self.enter & (self.tail == n)), gives.eq(give & (given == n))]
-            with m.If(enters):
+            left = Signal(size, name=f"left_{n}")
+            m.d.comb += [
+                enters.eq(self.enter & (self.tail == n)), gives.eq(give & (given == n)),
+                left.eq(waits[n] & (meets | ~gives.replicate(size)) & ~completed),
+            ]
+            m.d.sync += [waits[n].eq(Mux(enters, first, left)),
+                         self.ready[n].eq(Mux(enters, ~first.any(), ~left.any()))]
+            with m.If(enters & ~at_once):
+                m.d.sync += running[n].eq(1)
+            with m.If(~self.full & (self.tail == n)):  # if nothing enters, that is not looked at
                 m.d.sync += [ranges[n].eq(0), entries[n].eq(self.entry)]
-                with m.If(~at_once):
-                    m.d.sync += running[n].eq(1)
             with m.Elif(gives):
                 m.d.sync += ranges[n].eq(new)
-            cases = ((enters, Mux(at_once, 0, running & others)), (gives, waits[n] & meets),
-                     (~enters & ~gives, waits[n]))
-            for case, value in cases:
-                left = value & ~completed
-                with m.If(case):
-                    m.d.sync += [waits[n].eq(left), self.ready[n].eq(~left.any())]
             for done in self.done:
                 with m.If(done.valid & (done.entry == n)):
                     m.d.sync += entries[n].fault.eq(done.fault)

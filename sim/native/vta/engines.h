@@ -69,10 +69,12 @@ struct Alu : Part {
     bool turn = false;
     bool meet = false, wait = false, write = false, done = false;
     Stage last{};
+    Step step{}, spare{};  // a register slice behind the loops
+    bool empty = true;
 
     Alu(const Setup& s, const Insn* insns)
         : Part(s, insns), s(s), insns(insns), stages(s.alu_long + 1, Stage{}) {}
-    const Step& request() const { return loops.o(); }
+    const Step& request() const { return step; }
     bool waits() const { return request().valid && wait; }
     bool same_bank(i64 a, i64 b) const { return ((a ^ b) & (s.banks - 1)) == 0; }
 
@@ -106,7 +108,7 @@ struct Alu : Part {
         last = slow_there ? slow : quick;
         write = slow_there ? slow.valid : quick.valid && !quick.slow;
         done = slow_there ? slow.end : quick.end && !quick.slow;
-        begin(window, !wait);
+        begin(window, empty);
     }
     void tick(bool enter, const Waiting& next, Times* times, i64 now, const uint32_t* uops) {
         for (i64 n = s.alu_long; n; n--) {
@@ -117,7 +119,16 @@ struct Alu : Part {
             }
         }
         if (meet) turn = !turn;
-        Part::tick(!wait, enter, next, times, now, uops);
+        const Step coming = loops.o();
+        const bool ready = empty;
+        if (!step.valid || !wait) {
+            step = empty ? coming : spare;
+            empty = true;
+        } else if (empty && coming.valid) {
+            spare = coming;
+            empty = false;
+        }
+        Part::tick(ready, enter, next, times, now, uops);
     }
 };
 
