@@ -16,27 +16,30 @@ __all__ = ["load", "as_input"]
 _KINDS = (".jpg", ".jpeg", ".png")
 
 
-def load(source: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Test pictures (n, height, width, channels) uint8, and labels.
+def load(source: str | Path, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (n, height, width, channels) uint8, and labels; ``part`` is ``test`` or ``train``.
 
-    ``source``: a folder of IDX files, as MNIST's; or a folder or tar archive of ``test/CLASS/*``
+    ``source``: a folder of IDX files, as MNIST's; or a folder or tar archive of ``PART/CLASS/*``
     pictures, all of one size, the classes in alphabetic order. An ``.npz`` with ``x`` (already as
-    the model takes it) and ``labels``, too.
+    the model takes it) and ``labels``, too. A source without pictures to train with has none.
     """
     path = Path(source)
+    assert part in ("test", "train")
     if path.is_file() and path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             names = [n for n in ("x", "input_int8") if n in file.files]
             if not names or "labels" not in file.files:
                 raise ValueError(f"{path.name} must hold the arrays x and labels, not "
                                  f"{', '.join(file.files)}")
-            return file[names[0]], file["labels"].astype(np.int64)
+            count = len(file[names[0]]) if part == "test" else 0
+            return file[names[0]][:count], file["labels"].astype(np.int64)[:count]
     if path.is_dir() and any(path.glob("*-ubyte*")):
         found = sets.load(str(path))
-        return found.x_test.reshape(-1, *found.image, 1), found.y_test
+        x, y = (found.x_test, found.y_test) if part == "test" else (found.x_train, found.y_train)
+        return x.reshape(-1, *found.image, 1), y
     if path.is_dir():
         files = ((PurePosixPath(f.relative_to(path)), f.read_bytes())
-                 for f in sorted(path.glob("test/*/*")))
+                 for f in sorted(path.glob(f"{part}/*/*")))
     elif path.is_file() and tarfile.is_tarfile(path):
         files = _members(path)
     else:
@@ -46,7 +49,9 @@ def load(source: str | Path) -> tuple[np.ndarray, np.ndarray]:
     from PIL import Image
 
     pictures = sorted((name, content) for name, content in files
-                      if name.suffix.lower() in _KINDS and name.parts[-3:-2] == ("test",))
+                      if name.suffix.lower() in _KINDS and name.parts[-3:-2] == (part,))
+    if not pictures and part == "train":
+        return np.empty((0, 1, 1, 3), np.uint8), np.empty(0, np.int64)
     if not pictures:
         raise ValueError(f"{path.name} must hold pictures as test/CLASS/NAME.jpg or .png")
     classes = sorted({name.parts[-2] for name, _ in pictures})

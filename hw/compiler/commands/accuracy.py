@@ -25,8 +25,9 @@ def options(parser) -> None:
     parser.add_argument("--factor", type=float, default=1.0,
                         help="of pixels 0 to 255 for float inputs (default: 1)")
     parser.add_argument("--calibrate", type=int, default=0, metavar="N",
-                        help="quantise a float model with N pictures that are not counted "
-                        "(default: as --calibration says)")
+                        help="quantise a float model with N pictures of the data's training part, "
+                        "without one with N of the test's, which are not counted then (default: "
+                        "as --calibration says)")
 
 
 def run(options) -> int:
@@ -77,17 +78,19 @@ def run(options) -> int:
 
 def _choose(options, images, labels):
     """Pictures to calibrate with, and those to be counted with their labels."""
-    count = len(images) - options.calibrate
-    if not 0 <= options.calibrate < len(images):
-        raise ValueError(f"calibrate must be 0 to {len(images) - 1}, not {options.calibrate}")
-    wanted = options.images or count
-    if not 0 < wanted <= count:
-        raise ValueError(f"images must be 1 to {count}, not {options.images}")
-    held = np.zeros(len(images), bool)
-    if options.calibrate:
-        held[np.linspace(0, len(images) - 1, options.calibrate).astype(int)] = True
-    kept = np.flatnonzero(~held)[np.linspace(0, (~held).sum() - 1, wanted).astype(int)]
-    return images[held], images[kept], labels[kept]
+    from sim import pictures
+
+    training = pictures.load(options.data, "train")[0] if options.calibrate > 0 else images[:0]
+    pool = training if len(training) else images
+    if not 0 <= options.calibrate < len(pool):
+        raise ValueError(f"calibrate must be 0 to {len(pool) - 1}, not {options.calibrate}")
+    held = np.linspace(0, len(pool) - 1, options.calibrate).astype(int)
+    rest = np.arange(len(images)) if len(training) else np.setdiff1d(np.arange(len(images)), held)
+    wanted = options.images or len(rest)
+    if not 0 < wanted <= len(rest):
+        raise ValueError(f"images must be 1 to {len(rest)}, not {options.images}")
+    kept = rest[np.linspace(0, len(rest) - 1, wanted).astype(int)]
+    return pool[held], images[kept], labels[kept]
 
 
 def _calibration(options, held):

@@ -59,26 +59,28 @@ def test_every_command_explains_itself(capsys):
     assert stop.value.code == 2 and "choose from" in capsys.readouterr().err
 
 
-def picture_archive(path, count=12):
+def picture_archive(path, count=12, training=0):
     rng = np.random.default_rng(0)
     with tarfile.open(path, "w:xz") as archive:
-        for index in range(count):
+        for index in range(count + training):
+            part = "test" if index < count else "train"
             kind = "dark" if index % 2 else "light"
             content = io.BytesIO()
             pixels = rng.integers(0, 100, (12, 10, 3)) + (0 if index % 2 else 150)
             Image.fromarray(pixels.astype(np.uint8)).save(content, "png")
-            info = tarfile.TarInfo(f"set/test/{kind}/{index:04}.png")
+            info = tarfile.TarInfo(f"set/{part}/{kind}/{index:04}.png")
             info.size = content.tell()
             content.seek(0)
             archive.addfile(info, content)
 
 
-def test_accuracy_on_pictures(resnet, tmp_path, capsys):
-    picture_archive(tmp_path / "set.tar.xz")
+@pytest.mark.parametrize("training, counted", [(0, 8), (5, 12)])
+def test_accuracy_on_pictures(resnet, tmp_path, capsys, training, counted):
+    picture_archive(tmp_path / "set.tar.xz", training=training)
     assert main(["accuracy", str(resnet), "--data", str(tmp_path / "set.tar.xz"), "--calibrate",
                  "4", "--factor", "0.01"]) == 0
     line = json.loads(capsys.readouterr().out)
-    assert line["n"] == 8 and set(line) >= {"operators", "reference", "float", "labels_agree"}
+    assert line["n"] == counted and set(line) >= {"operators", "reference", "float", "labels_agree"}
     assert max(layer["worst_lsb"] for layer in line["layers"].values()) <= 1
     low, high = line["operators"]["interval_95"]
     assert low <= line["operators"]["accuracy"] <= high
