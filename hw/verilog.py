@@ -1,5 +1,7 @@
 """A component as SystemVerilog text."""
 
+from collections.abc import Callable
+
 from amaranth import ClockSignal, Instance, Module, ResetSignal
 from amaranth.back import verilog
 from amaranth.lib import wiring
@@ -26,20 +28,23 @@ class Shared(wiring.Component):
     ``name`` with an instance in each place: black boxes to Amaranth's own simulator.
 
     Members and timing are those of the component, which has registers in ``sync`` and no other
-    clock domain.
+    clock domain. ``make()`` makes another one, for proofs, which look inside each place; without it
+    there can be only one place.
     """
 
-    def __init__(self, name: str, component: wiring.Component):
+    def __init__(self, name: str, component: wiring.Component,
+                 make: Callable[[], wiring.Component] | None = None):
         self._name, self._component = name, component
+        self._make = make or (lambda: component)
         super().__init__(component.signature)
 
     def elaborate(self, platform):
         if isinstance(platform, _Text):
             platform.need(self._name, self._component)
-        elif platform == "formal":  # proofs look inside, of designs with one place for each
+        elif platform == "formal":
             m = Module()
-            m.submodules.shared = self._component
-            wiring.connect(m, wiring.flipped(self), self._component)
+            m.submodules.shared = component = self._make()
+            wiring.connect(m, wiring.flipped(self), component)
             return m
         elif platform is not None:
             platform.add_file(f"{self._name}.sv", to_verilog(self._component, self._name))

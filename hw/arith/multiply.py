@@ -84,7 +84,7 @@ def multiplier(a_shape, b_shape) -> Shared:
     Its module is called ``dsp_<a bits>x<b bits>_<u or s>``; its members are those of the component.
     """
     component = _shared_multiplier(Shape.cast(a_shape), Shape.cast(b_shape))
-    return Shared(component.name, component)
+    return Shared(component.name, component, lambda: IntegerMultiply(a_shape, b_shape))
 
 
 def product_flags(a, b):

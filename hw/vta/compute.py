@@ -120,12 +120,13 @@ class ComputeUnit(wiring.Component):
         take = self._issue(m, window, loader, gemm, alu, scan)
         for n, done in enumerate((gemm.done, alu.done)):
             m.d.comb += window.done[n].eq(done)
-        m.d.comb += [
+        # Its completion comes late in its cycle, behind the ports of the accumulators.
+        m.d.sync += [
             window.done[2].valid.eq(loader.done.valid),
             window.done[2].entry.eq(loader.done.cookie),
             window.done[2].fault.eq(loader.done.fault),
-            loader.go.eq(window.ready.bit_select(loader.head, 1)),
         ]
+        m.d.comb += loader.go.eq(window.ready.bit_select(loader.head, 1))
 
         # Leave in order.
         blocked, oldest = Signal(), window.oldest
@@ -147,7 +148,7 @@ class ComputeUnit(wiring.Component):
         m.d.comb += [
             self.status.busy.eq(((window.count != 0) & ~(window.leaving & blocked)
                                  & ~self.stopped.valid) | take),
-            self.status.memory.eq(loader.starved),
+            self.status.memory.eq(loader.starved), self.status.empty.eq(window.count == 0),
             self.gemm_event.eq(gemm.event), self.alu_event.eq(alu.event),
             self.gemm_busy.eq(gemm.busy), self.alu_busy.eq(alu.busy),
             self.alu_waits.eq(alu.waits), self.load_busy.eq(loader.busy),

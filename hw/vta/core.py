@@ -142,7 +142,8 @@ class VtaCore(wiring.Component):
         finished, resetting = Signal(), Signal()
         load, compute, store = units[Unit.LOAD], units[Unit.COMPUTE], units[Unit.STORE]
         drained = ~read.busy & ~store.status.busy
-        m.d.comb += halt.eq((fault != Fault.DONE) | resetting)
+        failed = Signal()  # there is a fault; a register, which all units look at
+        m.d.comb += halt.eq(failed | resetting)
         with m.If(registers.launch):
             m.d.sync += [running.eq(1), ended.eq(0), finished.eq(0)]
         with m.If(compute.finished):
@@ -154,11 +155,10 @@ class VtaCore(wiring.Component):
         idle = ~Cat(part.status.busy for part in units.values()).any()
         empty = Cat((queue.level == 0) & ~heads[unit].o.valid for unit, queue in queues.items())
         complete, stuck, settle = Signal(), Signal(), Signal(range(_SETTLE + 1))
-        m.d.comb += [
-            complete.eq(~fetch.busy & idle & empty.all() & ~Cat(*waits.values()).any()),
-            stuck.eq(idle & (~fetch.busy | fetch.blocked) & Cat(*waits.values()).any()
-                     & (empty | Cat(*waits.values())).all()),
-        ]
+        m.d.comb += complete.eq(~fetch.busy & empty.all()
+                                & Cat(part.status.empty for part in units.values()).all())
+        m.d.sync += stuck.eq(idle & (~fetch.busy | fetch.blocked) & Cat(*waits.values()).any()
+                             & (empty | Cat(*waits.values())).all())
         m.d.sync += settle.eq(Mux(stuck & running, settle + (settle != _SETTLE), 0))
 
         # Nothing moves: neither the bus, nor a loader that writes padding, nor an engine.
@@ -179,26 +179,29 @@ class VtaCore(wiring.Component):
         end = Signal()
         first, third, oldest = Signal(32), Signal(32), Signal(32)  # of what waits for long
         none = Const(0xffff_ffff, 32)
-        numbers = [Mux(waits[unit], head.o.p.number, none) for unit, head in heads.items()]
+        late = Signal(len(waits))
+        numbers = [Mux(late[n], head.o.p.number, none) for n, head in enumerate(heads.values())]
         m.d.sync += [
+            late.eq(Cat(*waits.values())),
             first.eq(Mux(numbers[0] < numbers[1], numbers[0], numbers[1])),
             third.eq(numbers[2]),
             oldest.eq(Mux(first < third, first, third)),
         ]
-        with m.If(running & (fault == Fault.DONE)):
+        with m.If(running & ~failed):
             for unit in (store, compute, load):
                 with m.If(unit.stopped.valid):
-                    m.d.sync += [fault.eq(unit.stopped.fault), number.eq(unit.stopped.number)]
+                    m.d.sync += [failed.eq(1), fault.eq(unit.stopped.fault),
+                                 number.eq(unit.stopped.number)]
             with m.If(fetch.error):
-                m.d.sync += [fault.eq(Fault.BUS_ERROR), number.eq(fetch.number)]
+                m.d.sync += [failed.eq(1), fault.eq(Fault.BUS_ERROR), number.eq(fetch.number)]
             with m.Elif(Cat(part.stopped.valid for part in units.values()).any()):
                 pass
             with m.Elif((settle == _SETTLE) | expired):
-                m.d.sync += [fault.eq(Fault.DEADLOCK), number.eq(oldest)]
+                m.d.sync += [failed.eq(1), fault.eq(Fault.DEADLOCK), number.eq(oldest)]
             with m.Elif(complete & ~registers.launch):
                 m.d.comb += end.eq(1)
                 with m.If(~finished):
-                    m.d.sync += fault.eq(Fault.NO_FINISH)
+                    m.d.sync += [failed.eq(1), fault.eq(Fault.NO_FINISH)]
         with m.Elif(running & (drained | expired)):
             m.d.comb += end.eq(1)
         with m.If(end):
@@ -209,7 +212,7 @@ class VtaCore(wiring.Component):
         m.d.sync += clear.eq(resetting & drained & ~clear)  # a register: it goes everywhere
         with m.If(clear):
             m.d.sync += [
-                resetting.eq(0), running.eq(0), ended.eq(0), fault.eq(Fault.DONE),
+                resetting.eq(0), running.eq(0), ended.eq(0), failed.eq(0), fault.eq(Fault.DONE),
                 number.eq(-1), finished.eq(0),
             ]
         m.d.comb += [

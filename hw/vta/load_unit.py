@@ -29,12 +29,14 @@ class UnitStatus(data.Struct):
 
     ``busy``: it will go on by itself, or when memory answers. ``wait_prev``, ``wait_next``: its
     next instruction waits for a token, or cannot post one. ``memory``: it waits for memory.
+    ``empty``: no instruction is in it.
     """
 
     busy:      1
     wait_prev: 1
     wait_next: 1
     memory:    1
+    empty:     1
 
 
 class _Cookie(data.Struct):
@@ -135,6 +137,7 @@ class LoadUnit(wiring.Component):
                                 & ~self.stopped.valid),
             self.status.wait_next.eq((self.i.valid & missing) | blocked),
             self.status.memory.eq(loader.starved),
+            self.status.empty.eq(~loader.busy & ~completed.r_rdy),
             self.load_moves.eq(loader.moves),
         ]
         return m

@@ -124,6 +124,7 @@ class StoreUnit(wiring.Component):
                 m.d.comb += [leave.eq(1), labels.r_en.eq(1),
                              self.tokens.push_prev.eq(oldest.push)]
         m.d.sync += confirmed.eq(confirmed + complete - (leave & ~oldest.empty))
+        m.d.comb += self.status.empty.eq(~(preparing | reading | writing | labels.r_rdy))
         m.d.comb += self.status.busy.eq(
             preparing | reading | writing
             | (labels.r_rdy & ~self.stopped.valid & ~(blocked & (oldest.empty | (confirmed != 0)))))
@@ -255,7 +256,7 @@ class StoreUnit(wiring.Component):
         m.d.comb += [
             room.eq(lanes - offset),
             count.eq(Mux(row.step != 1, 1, Mux(row.count < room, row.count, room))),
-            last.eq(row.count == count),
+            last.eq(Mux(row.step != 1, row.count == 1, row.count <= room)),
             take.eq(active & (free != 0) & (~self.read.valid | self.read.ready)),
             fire.eq(self.read.valid & self.read.ready),
         ]

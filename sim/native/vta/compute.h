@@ -20,6 +20,8 @@ struct Compute {
     i64 next = -1, engine = NONE, pops = 0, posts = 0;
     bool missing_prev = false, missing_next = false, take = false, leave = false;
     bool full_prev = false, full_next = false, loader_done = false;
+    bool completing = false;  // the loader's completion, a cycle later
+    i64 completing_cookie = 0;
 
     Compute(const Setup& s, const Insn* insns)
         : s(s), insns(insns), window(s), scan(s, insns), loader(s, insns), gemm(s, insns),
@@ -101,7 +103,9 @@ struct Compute {
         uint64_t complete = 0;
         if (gemm.last().end) complete |= 1ull << gemm.last().entry;
         if (alu.done) complete |= 1ull << alu.last.entry;
-        if (loader_done) complete |= 1ull << loader.done_cookie;
+        if (completing) complete |= 1ull << completing_cookie;
+        completing = loader_done;
+        completing_cookie = loader.done_cookie;
         for (i64 n = 0; complete && n < s.window; n++)
             if (complete >> n & 1) times[window.entries[n].insn].done = now;
         const bool pending = window.pending(scan.uops());
