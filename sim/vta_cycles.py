@@ -3,7 +3,7 @@
 ``sim/native/vta_cycles.cpp`` follows the state machines of :mod:`hw.vta` cycle by cycle, a unit in
 a file; only micro-operations are real, for the indices, and so the conflicts, that come from them.
 It takes a second for some millions of cycles. The numbers of pipeline stages are those of
-:class:`Costs`.
+:class:`hw.vta.stages.Stages`.
 """
 
 import ctypes
@@ -21,24 +21,10 @@ from hw.vta.config import VtaConfig
 from hw.vta.fetch import FETCH_BURST
 from hw.vta.isa import AluOp, Isa, Memory, Opcode
 from hw.vta.load import Transfer, write_lanes
+from hw.vta.stages import Stages
 from sim.tools import NATIVE, require_native, versions
 
-__all__ = ["Costs", "CAUSES", "Cycles", "PARTS", "cycles"]
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Stages of the core's pipelines, as the docstrings in :mod:`hw.vta` give them."""
-    window:        int = 8  # instructions under way in the compute unit
-    waiting:       int = 2  # of them in front of GEMM, and of ALU
-    loops:         int = 4  # from a command to its first micro-operation's indices
-    gemm_read:     int = 6  # from there to the read of the accumulator
-    gemm_write:    int = 10  # and to its write
-    alu_short:     int = 4  # from an operand's request to the write of a result
-    alu_long:      int = 8  # the same, of SHR, MUL, CLIP and RQT
-    scan_turns:    int = 6  # products that a range takes
-    load_prepare:  int = 8  # from an instruction to its plan
-    store_prepare: int = 8  # from an instruction to its label
+__all__ = ["CAUSES", "Cycles", "PARTS", "cycles"]
 
 
 PARTS = ("load", "gemm", "alu", "store")
@@ -92,7 +78,7 @@ class Cycles:
 
 
 def cycles(config: VtaConfig, words: Sequence[int], image: np.ndarray, *, insn_addr: int,
-           latency: int = 16, costs: Costs | None = None, serial: bool = False) -> Cycles:
+           latency: int = 16, costs: Stages | None = None, serial: bool = False) -> Cycles:
     """Timing of the instructions ``words`` with DRAM ``image`` (uint8); base registers are 0.
 
     ``insn_addr``: where they lie. Memory answers ``latency`` cycles after a request, a beat per
@@ -105,7 +91,7 @@ def cycles(config: VtaConfig, words: Sequence[int], image: np.ndarray, *, insn_a
     isa = Isa(config)
     table = np.array([_row(isa, word) for word in words], np.int64).reshape(-1, len(_INSN))
     image = np.ascontiguousarray(image, np.uint8)
-    setup = _setup(config, isa, insn_addr, len(image), latency, costs or Costs(),
+    setup = _setup(config, isa, insn_addr, len(image), latency, costs or Stages(),
                    serial)
     times = np.zeros((len(table), 4), np.int64)
     result = np.zeros(len(_COUNTERS) + len(PARTS) * len(CAUSES), np.int64)

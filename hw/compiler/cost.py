@@ -6,7 +6,7 @@ from hw.compiler.schedule import Plan
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Memory
 
-__all__ = ["Costs", "Clock", "Estimate", "estimate"]
+__all__ = ["Costs", "Clock", "Estimate", "bank_waits", "estimate"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
         issued += steps * costs.scan * plan.kernel_size / costs.issue
         kernels = fresh * steps * (costs.kernel + plan.kernel_size / 2)
         kernels -= min(kernels, first / tiles)  # beside the first inputs
-        waits = _waits(plan, passes, costs)
+        waits = bank_waits(plan, costs)
     else:
         steps, products, waits, fresh, kernels = 1, 0, 0.0, 0.0, 0.0
         read, first = 0, costs.latency + costs.start
@@ -141,12 +141,15 @@ def _taps(visit) -> int:
     return visit.window.kernel[0] * visit.window.kernel[1] if visit.x is not None else 1
 
 
-def _waits(plan: Plan, passes: int, costs: Costs) -> float:
+def bank_waits(plan: Plan, costs: Costs) -> float:
     """Cycles that an element of a pass waits for banks that GEMM uses.
 
     GEMM uses a bank whenever it goes from one sum to the next.
     """
+    if not plan.visit.products:
+        return 0.0
     s, diagonal = plan.schedule, plan.visit.products.diagonal
+    passes = sum(d.operation is not None for d in plan.visit.drain)
     run = s.taps[0] * s.taps[1] * (1 if diagonal else s.inputs)
     if not plan.woven:
         return min(costs.follow / run ** 3, costs.crowd if passes > 2 else 2.0)

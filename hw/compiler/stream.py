@@ -16,10 +16,10 @@ import numpy as np
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Isa, Memory, Opcode, Unit
 
-__all__ = ["Touch", "Stream"]
+__all__ = ["QUEUES", "Touch", "Stream"]
 
-# (from, to) -> flags of the poster and of the taker
-_QUEUES = {
+# (from, to) -> fields of the poster and of the taker
+QUEUES = {
     (Unit.LOAD, Unit.COMPUTE):  ("push_next", "pop_prev"),
     (Unit.COMPUTE, Unit.LOAD):  ("push_prev", "pop_next"),
     (Unit.COMPUTE, Unit.STORE): ("push_next", "pop_prev"),
@@ -54,13 +54,17 @@ class Stream:
 
     Attributes
     ----------
+    insns : list of (unit, opcode, fields)
+    spans : list of tuples of (from, to, whether written)
+        Of each instruction: the accumulators that it touches.
     touched : dict of tensor to (first, last)
         The instructions that read or write it.
     """
 
     def __init__(self, config: VtaConfig, dram: int):
         self.config, self.isa = config, Isa(config)
-        self._insns: list[tuple[Unit, Opcode, dict]] = []
+        self.insns: list[tuple[Unit, Opcode, dict]] = []
+        self.spans: list[tuple[tuple[int, int, bool], ...]] = []
         self._sizes = {name: config.depth(name) for name in ("inp", "wgt", "acc")} | {"dram": dram}
         # (memory, unit, write) -> for each element, the unit's last instruction that touched it
         self._last: dict[tuple[str, Unit, bool], np.ndarray] = {}
@@ -70,12 +74,12 @@ class Stream:
         self._place: dict[Unit, list[int]] = {unit: [] for unit in Unit}
 
     def __len__(self):
-        return len(self._insns)
+        return len(self.insns)
 
     def words(self, sections: Mapping[str, int]) -> list[int]:
         """The instructions; ``sections`` says where each part of DRAM begins, in its elements."""
         words = []
-        for _, opcode, fields in self._insns:
+        for _, opcode, fields in self.insns:
             section = fields.get("section")
             if section is not None:
                 fields = {name: value for name, value in fields.items() if name != "section"}
@@ -110,7 +114,7 @@ class Stream:
         for other in Unit:
             if other == unit or needs[other] <= clock[other]:
                 continue
-            if (other, unit) in _QUEUES:
+            if (other, unit) in QUEUES:
                 after[other] = max(after[other], needs[other])
             else:  # from LOAD to STORE or back
                 relay = self._relay(other, needs[other])
@@ -118,13 +122,15 @@ class Stream:
         for neighbour in Unit:
             number = after[neighbour]
             if number > clock[neighbour]:
-                push, pop = _QUEUES[neighbour, unit]
-                self._insns[self._place[neighbour][number - 1]][2][push] = 1
+                push, pop = QUEUES[neighbour, unit]
+                self.insns[self._place[neighbour][number - 1]][2][push] = 1
                 fields[pop] = 1
                 clock[:] = map(max, clock, self._seen[neighbour][number - 1])
         assert all(clock[other] >= needs[other] for other in Unit if other != unit)
-        index = len(self._insns)
-        self._insns.append((unit, opcode, fields))
+        index = len(self.insns)
+        self.insns.append((unit, opcode, fields))
+        self.spans.append(tuple((touch.bgn, touch.end, touch.write) for touch in touches
+                                if touch.memory == "acc"))
         self._place[unit].append(index)
         clock[unit] = len(self._place[unit])
         self._seen[unit].append(tuple(clock))

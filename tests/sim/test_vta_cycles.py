@@ -8,7 +8,8 @@ from hw.vta.config import PRESETS, VtaConfig, preset
 from hw.vta.isa import AluOp, Memory
 from hw.vta.registers import COUNTERS
 from sim.vta_bench import BENCHES
-from sim.vta_cycles import CAUSES, PARTS, Costs, cycles
+from hw.vta.stages import Stages
+from sim.vta_cycles import CAUSES, PARTS, cycles
 from sim.vta_fuzz import fuzz_program
 from sim.vta_rtl import VtaRtl
 
@@ -172,12 +173,12 @@ def test_overlap():
 def test_every_cost_counts(name):
     """One more of any of the stages, or no queue, shows in what some program counts."""
     config = preset("block4")
-    changed = Costs(**{name: 1 if name in ("window", "waiting") else getattr(Costs(), name) + 1})
+    changed = Stages(**{name: 1 if name in ("window", "waiting") else getattr(Stages(), name) + 1})
     programs = [conv_tile(config), *(fuzz_program(config, seed, length=60) for seed in range(10))]
     for program in programs:
         image = program.image if hasattr(program, "seed") else image_of(program)
         known, other = (cycles(config, program.words, image, insn_addr=program.insn_addr, costs=c)
-                        for c in (Costs(), changed))
+                        for c in (Stages(), changed))
         if known.counters != other.counters:
             return
     raise AssertionError(f"{name} changes nothing")
