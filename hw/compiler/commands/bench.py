@@ -6,11 +6,11 @@ import random
 
 import numpy as np
 
-from hw.compiler.cost import Costs, estimate
 from hw.compiler.link import compile_network
 from hw.compiler.operators import Network
 from hw.compiler.program import Compiled, Launch
 from hw.compiler.proof import words_of
+from hw.compiler.replay import predict
 from hw.compiler.schedule import Plan, Schedule
 from hw.compiler.search import candidates
 from hw.compiler.visits import Visit
@@ -87,7 +87,7 @@ def bench(name: str, config: VtaConfig, *, level: str = "model", latency: int = 
             "input": visit.x and visit.x.shape, "result": visit.shape,
             "kernel": visit.window.kernel, "cycles": taken, "ideal_cycles": round(ideal),
             "utilisation": round(ideal / taken, 4),
-            "predicted_cycles": estimate(plan, Costs(latency=latency)).cycles,
+            "predicted_cycles": predict(plan, latency),
             "schedule": plan.schedule.to_dict()})
     return report | {"layers": layers}
 
