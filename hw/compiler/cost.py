@@ -107,6 +107,8 @@ def estimate(plan: Plan, costs: Costs) -> Estimate:
         kernels = fresh * steps * (costs.kernel + plan.kernel_size / 2)
         kernels -= min(kernels, first / tiles)  # beside the first inputs
         waits = bank_waits(plan, costs)
+        if plan.woven:
+            waits = min(waits, costs.crowd + 0.6 / s.outputs if passes > 2 else 2.0)
     else:
         steps, products, waits, fresh, kernels = 1, 0, 0.0, 0.0, 0.0
         read, first = 0, costs.latency + costs.start
@@ -153,8 +155,7 @@ def bank_waits(plan: Plan, costs: Costs) -> float:
     run = s.taps[0] * s.taps[1] * (1 if diagonal else s.inputs)
     if not plan.woven:
         return min(costs.follow / run ** 3, costs.crowd if passes > 2 else 2.0)
-    return min(costs.banks / run * min(1.0, 4 / s.outputs),
-               costs.crowd + 0.6 / s.outputs if passes > 2 else 2.0)
+    return costs.banks / run * min(1.0, 4 / s.outputs)
 
 
 def _fetched(plan: Plan, beats: int, gemm: int, others: int

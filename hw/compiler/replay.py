@@ -8,7 +8,7 @@ micro-operations decide, conflicts of banks, only the rate counts that ``cost`` 
 
 import heapq
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from hw.compiler.code import Constants, Place
@@ -17,6 +17,7 @@ from hw.compiler.emit import emit
 from hw.compiler.layout import blocks
 from hw.compiler.schedule import Plan
 from hw.compiler.stream import QUEUES, Stream
+from hw.vta.accumulators import accumulator_banks
 from hw.vta.alu import LONG
 from hw.vta.config import VtaConfig
 from hw.vta.fetch import FETCH_BURST
@@ -30,6 +31,7 @@ _QUEUE = 4      # cycles from the end of one part to the beginning of the next, 
 _READ = 3       # from a beat on the bus to its write
 _ELEMENTS = 16  # of STORE's buffer
 _STRETCH = 64   # elements of a pass after which the ALU looks again whether GEMM works
+_COSTS = Costs(banks=3.0)  # as counted; what ranks schedules has more, for what it leaves out
 _Process = Generator["int | _Signal"]
 
 
@@ -42,7 +44,7 @@ def predict(plan: Plan, latency: int = 16) -> int:
             places[tensor.name] = Place(tensor.name, free, shape, 0)
             free += -(-shape[0] * shape[1] * shape[2] // 4) * 4
     stream, _ = emit([plan], places, Constants(), config, free)
-    return replay(stream, config, bank_waits(plan, Costs()), latency)
+    return replay(stream, config, bank_waits(plan, _COSTS), latency)
 
 
 def replay(stream: Stream, config: VtaConfig, waits: float = 0.0, latency: int = 16) -> int:
@@ -77,7 +79,6 @@ class _Task:
     engine: str = ""
     done: bool = False
     ranged: bool = False
-    over: int = 0  # when it was done
 
     def meets(self, other: "_Task") -> bool:
         return any(a < d and c < b and (v or w) for a, b, v in self.spans
@@ -116,11 +117,13 @@ class _Core:
         self.window, self.changed = deque(), _Signal()
         self.gemm, self.alu = _Queue(self.stages.waiting), _Queue(self.stages.waiting)
         self.rows, self.labels = _Queue(4), _Queue(8)
-        self.bus, self.reads = _Signal(), 0
-        self.busy_gemm = False
+        self.bus = _Signal()
+        self.gemm_works, self.writing = False, 0  # until when elements are stored
         self.kinds = {memory: Transfer.of(config, memory) for memory in Memory}
         self.lanes = {memory: write_lanes(config, memory.scratchpad).members["data"].shape.length
                       for memory in Memory}
+        # STORE reads an element in some beats, each time from one of the banks.
+        self.meets = 1 / (accumulator_banks(config) * self.kinds[Memory.OUT].beats)
 
     def run(self) -> int:
         for process in (self._fetch(), self._distribute(), self._arbiter(),
@@ -301,35 +304,33 @@ class _Core:
     # The compute unit
 
     def _compute_unit(self) -> _Process:
-        unit, prepared = Unit.COMPUTE, 0
-        loading: list[_Process] = []
+        preparing = False
 
         def prepare(task):
-            nonlocal prepared
+            nonlocal preparing
             yield from self._rows(self.compute, task)
-            prepared -= 1
+            preparing = False
             self._wake(self.changed)
 
         while True:
-            task = yield from self._next(unit)
+            task = yield from self._next(Unit.COMPUTE)
             yield from self._take(task)
             f = task.fields
-            task.engine = ("" if task.opcode == Opcode.FINISH or not f.get("x_size", 1)
-                           else "loader" if "x_size" in f or "memory_type" in f
-                           else "alu" if task.opcode == Opcode.ALU else "gemm")
-            if "memory_type" in f and not f.get("x_size"):
-                task.engine = ""
+            if "uop_bgn" in f:
+                task.engine = "alu" if task.opcode == Opcode.ALU else "gemm"
+            elif f.get("x_size"):
+                task.engine = "loader"  # else it only passes tokens on
             queue = {"gemm": self.gemm, "alu": self.alu}.get(task.engine)
             while (len(self.window) == self.stages.window
                    or queue is not None and len(queue.items) == queue.depth
-                   or task.engine == "loader" and prepared):
+                   or task.engine == "loader" and preparing):
                 yield self.changed
-            self._pop(self.queues[unit])
+            self._pop(self.queues[Unit.COMPUTE])
             self.window.append(task)
             if not task.engine:
                 yield from self._done(task, 1)
             elif task.engine == "loader":
-                prepared += 1
+                preparing = True
                 yield self.stages.load_prepare
                 task.ranged = True
                 yield from self._put(self.compute.plans, task)
@@ -354,13 +355,13 @@ class _Core:
             yield self.changed
 
     def _free(self, task: _Task) -> _Process:
-        """Wait until no other part uses the same accumulators."""
+        """Wait for parts that use the same accumulators, or may: its ranges take time to find."""
         if task.unit == Unit.LOAD:
             return
-        before = list(self.window)
-        before = [x for x in before[:before.index(task)] if x.engine != task.engine]
-        while not task.ranged or any(not x.done and (not x.ranged or x.meets(task) or
-                                                     self._overwrites(task, x)) for x in before):
+        entries = list(self.window)
+        before = [x for x in entries[:entries.index(task)] if x.engine != task.engine]
+        while any(not x.done and (not task.ranged or x.meets(task) or self._overwrites(task, x))
+                  for x in before):
             yield self.changed
 
     @staticmethod
@@ -379,14 +380,18 @@ class _Core:
             f = task.fields
             left = (f["uop_end"] - f["uop_bgn"]) * f["iter_out"] * f["iter_in"]
             if queue is self.gemm:
-                self.busy_gemm = True
+                self.gemm_works = True
                 yield left
-                self.busy_gemm = False
+                self.gemm_works = False
                 stages = self.stages.gemm_write
             else:
+                late = 0.0
                 while left:
                     part = min(left, _STRETCH)
-                    yield round(part * (1 + self.waits * self.busy_gemm))
+                    late += part * (1 + self.waits * self.gemm_works
+                                    + self.meets * (self.writing > self.now))
+                    yield int(late)
+                    late -= int(late)
                     left -= part
                 stages = (self.stages.alu_long if f["alu_opcode"] in LONG
                           else self.stages.alu_short)
@@ -427,7 +432,9 @@ class _Core:
             idle = not self.rows.items
             task, count, last = yield from self._head(self.rows)
             self._pop(self.rows)
-            yield (2 * _QUEUE if idle else 0) + self._beats(kind, 0, count)
+            taken = (2 * _QUEUE if idle else 0) + self._beats(kind, 0, count)
+            self.writing = self.now + taken
+            yield taken
             if last:
                 yield from self._put(self.labels, (task, self.now + 1 + self.latency))
 

@@ -7,8 +7,8 @@ from hw.vta.assembler import Program
 from hw.vta.config import PRESETS, VtaConfig, preset
 from hw.vta.isa import AluOp, Memory
 from hw.vta.registers import COUNTERS
-from sim.vta_bench import BENCHES
 from hw.vta.stages import Stages
+from sim.vta_bench import BENCHES
 from sim.vta_cycles import CAUSES, PARTS, cycles
 from sim.vta_fuzz import fuzz_program
 from sim.vta_rtl import VtaRtl
@@ -169,7 +169,7 @@ def test_overlap():
     assert model(config, program).cycles < 0.8 * model(config, program, serial=True).cycles
 
 
-@pytest.mark.parametrize("name", Costs.__dataclass_fields__)
+@pytest.mark.parametrize("name", Stages.__dataclass_fields__)
 def test_every_cost_counts(name):
     """One more of any of the stages, or no queue, shows in what some program counts."""
     config = preset("block4")

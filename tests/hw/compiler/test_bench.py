@@ -9,14 +9,11 @@ from hw.compiler.commands.bench import bench
 from hw.vta.config import preset
 
 
-def check(report, limit):
-    """Predictions are near, and none too far; returns the share of cycles within 5 %."""
-    near = total = 0
+def check(report):
+    """Predictions are within 5 %; of layers that take less than 1,000 cycles, within 50 cycles."""
     for layer in report["layers"]:
-        error = abs(layer["predicted_cycles"] / layer["cycles"] - 1)
-        assert error < limit, layer
-        near, total = near + layer["cycles"] * (error <= 0.05), total + layer["cycles"]
-    return near / total
+        error = abs(layer["predicted_cycles"] - layer["cycles"])
+        assert error <= max(0.05 * layer["cycles"], 50), layer
 
 
 def test_resnet8(capsys):
@@ -25,20 +22,22 @@ def test_resnet8(capsys):
     assert report["cycles"] < 64_000
     assert report["cycles"] >= report["ideal_cycles"] == 48_834
     assert report["utilisation"] == round(48_834.5 / report["cycles"], 4)
-    assert check(report, 0.15) > 0.9
+    check(report)
     assert len(report["layers"]) == 11
     # Alone, each has its own beginning and end.
     assert report["cycles"] < sum(layer["cycles"] for layer in report["layers"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name, limit", [("resnet18", 6_950_000), ("resnet50", 17_500_000)])
+@pytest.mark.parametrize("name, limit", [
+    ("mobilenet", 3_500_000),
+    ("resnet18", 6_950_000),
+    pytest.param("resnet50", 17_500_000, marks=pytest.mark.slow)])
 def test_imagenet(name, limit):
     report = bench(name, preset("default"))
     assert report["cycles"] < limit
-    assert check(report, 0.15) > 0.95
+    check(report)
     for layer in report["layers"]:
-        if layer["kernel"] == (3, 3):
+        if layer["kernel"] == (3, 3) and name != "mobilenet":  # there they are depthwise
             assert layer["utilisation"] > 0.9, layer
 
 
