@@ -1,29 +1,39 @@
-"""The choice of a schedule: all that fit, by the cost model."""
+"""The choice of a schedule: all that fit, by the cost model; of short visits the best by replay."""
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import replace
 
 from hw.compiler.cost import Costs, estimate
+from hw.compiler.replay import predict
 from hw.compiler.schedule import Plan, Schedule
 from hw.compiler.visits import Visit
 from hw.vta.config import VtaConfig
 
 __all__ = ["candidates", "choose"]
 
+_SHORT = 20_000  # cycles of visits whose beginning, end and instructions count as much as the rest
+_REPLAYED = 12   # their schedules that are replayed: the formulas are some % off
+_CLEARLY = 1.02  # what the formulas prefer stays unless another one is so much better: among
+                 # other visits, ends and beginnings overlap
+
 _chosen: dict[tuple, Schedule | None] = {}  # networks have many visits alike
 
 
 def choose(visit: Visit, config: VtaConfig, costs: Costs | None = None) -> Plan:
-    """The plan that costs least.
+    """The plan that costs least: by formulas, and for short visits the best of those by replay.
 
     Raises :exc:`ValueError` if the scratchpads hold no tile of the visit.
     """
     costs = costs or Costs()
     key = (visit.kind, config, costs)
     if key not in _chosen:
-        best = min(candidates(visit, config), key=lambda plan: estimate(plan, costs).cycles,
-                   default=None)
-        _chosen[key] = best and best.schedule
+        best = heapq.nsmallest(_REPLAYED, ((estimate(plan, costs).cycles, n, plan) for n, plan
+                                           in enumerate(candidates(visit, config))))
+        if best and best[0][0] < _SHORT:
+            best = [(predict(plan, costs.latency) * (_CLEARLY if n else 1), n, plan)
+                    for n, (*_, plan) in enumerate(best)]
+        _chosen[key] = min(best)[2].schedule if best else None
     if _chosen[key] is None:
         raise ValueError(f"{visit.name} must fit the scratchpads in some tile, and does not; "
                          f"a smaller kernel, or larger buffers, would")

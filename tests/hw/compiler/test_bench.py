@@ -46,9 +46,8 @@ def test_choice_is_near_the_best():
     report = bench("resnet8", preset("default"), alternatives=60)
     large = [layer for layer in report["layers"] if layer["alternatives"] >= 50]
     assert len(large) >= 5
-    within = [layer["cycles"] <= 1.05 * layer["best_cycles"] for layer in large]
-    assert sum(within) >= len(large) - 1, large
-    assert all(layer["cycles"] <= 1.1 * layer["best_cycles"] for layer in report["layers"])
+    for layer in report["layers"]:
+        assert layer["cycles"] <= 1.05 * layer["best_cycles"], layer
 
 
 @pytest.mark.slow
