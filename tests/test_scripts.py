@@ -1,10 +1,13 @@
 """What the scripts say on a machine that lacks something: one sentence, code 2, no .venv."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from hw.vta.config import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PYTHON = '#!/bin/sh\ncase "$2" in *version_info*) exit {old};; *ensurepip*) exit {bare};; esac\n'
@@ -58,7 +61,10 @@ def nightly(tmp_path, *parts):
     scripts.mkdir(parents=True)
     path.mkdir()
     shutil.copy(ROOT / "scripts" / "nightly", scripts)
-    (scripts / "environment").write_text("set -euo pipefail\n")
+    # The variables that the real one sets are not nightly's.
+    names = re.findall(r"^\s*(\w+)=", (ROOT / "scripts" / "environment").read_text(), re.MULTILINE)
+    (scripts / "environment").write_text("set -euo pipefail\n" + "".join(
+        f"{name}=changed\n" for name in set(names) - {"PATH"}))
     (path / "dirname").symlink_to(shutil.which("dirname"))
     for name, code in (("python", 0), ("pytest", 3)):
         (path / name).write_text(f'#!/bin/sh\necho "ran {name} $*"\nexit {code}\n')
@@ -67,27 +73,34 @@ def nightly(tmp_path, *parts):
                           env={"PATH": str(path)}, capture_output=True, text=True)
 
 
+FUZZ = [f"python -m sim.vta fuzz --level rtl --config {name} --programs 1000 --latency 1-200 "
+        "--stall 0-0.5" for name in PRESETS]
+
+
 def test_nightly_goes_on_after_a_failure_and_reports_it(tmp_path):
     done = nightly(tmp_path)
     assert done.returncode == 1
-    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == [
-        "ran python -m sim.numeric", "ran pytest -n 2 -m slow", "ran python -m sim.mutate",
-        "numeric: passed", "slow: FAILED, exit code 3", "mutations: passed"]
-    assert [line.split(" (")[0] for line in done.stderr.splitlines()] == [
-        "== numeric: python -m sim.numeric", "== numeric: passed",
-        "== slow: pytest -n 2 -m slow", "== slow: FAILED, exit code 3",
-        "== mutations: python -m sim.mutate", "== mutations: passed"]
+    commands = ["python -m sim.numeric", "pytest -n 2 -m slow", *FUZZ, "python -m sim.mutate"]
+    parts = ["numeric", "slow", *["fuzz"] * len(FUZZ), "mutations"]
+    ends = [f"{part}: {command}: " + ("FAILED, exit code 3" if part == "slow" else "passed")
+            for part, command in zip(parts, commands)]
+    said = [line.rsplit(" (", 1)[0] for line in done.stdout.splitlines()]
+    assert said == [f"ran {command}" for command in commands] + ends
+    said = [line.rsplit(" (", 1)[0] for line in done.stderr.splitlines()]
+    assert said == [line for part, command, end in zip(parts, commands, ends)
+                    for line in (f"== {part}: {command}", f"== {end}")]
 
 
 def test_nightly_runs_the_parts_that_are_named(tmp_path):
     done = nightly(tmp_path, "mutations", "numeric")
     assert done.returncode == 0
-    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == [
+    assert [line.rsplit(" (", 1)[0] for line in done.stdout.splitlines()] == [
         "ran python -m sim.numeric", "ran python -m sim.mutate",
-        "numeric: passed", "mutations: passed"]
+        "numeric: python -m sim.numeric: passed", "mutations: python -m sim.mutate: passed"]
 
 
 def test_nightly_names_a_wrong_part(tmp_path):
-    done = nightly(tmp_path, "slow", "fuzz")
+    done = nightly(tmp_path, "slow", "quick")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: part must be one of numeric slow mutations, not 'fuzz'\n"
+    assert done.stderr == ("error: part must be one of numeric slow fuzz mutations, "
+                           "not 'quick'\n")
