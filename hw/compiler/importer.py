@@ -163,7 +163,6 @@ def _convert(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """Batch norm and biases folded, constants folded, no-ops gone; twice, as one frees another."""
-    import onnxsim
     from onnxscript import ir, rewriter
     from onnxscript.optimizer import fold_constants
     from onnxscript.rewriter.rules import common
@@ -176,21 +175,23 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
              common.no_op_transpose_rule, common.reshape_reshape_rule, common.no_op_cast_rule,
              common.add_0_rule, common.mul_by_1_rule, common.successive_relu_rule, *RULES]
     with _quietly():
-        try:
-            model, _ = onnxsim.simplify(model)
-        except Exception:  # it refuses what it cannot execute; the graph's verifier says more
-            pass
+        model = _simplified(model)
         module = ir.from_proto(model)
         if not _quantises_activations(model):
             # A dynamic-range model: integer weights, float activations. Weights become float.
             fold_constants(module, should_fold=lambda node: True)
         rewriter.rewrite(module, pattern_rewrite_rules=rules)
-        model = ir.to_proto(module)
-        try:
-            model, _ = onnxsim.simplify(model)
-        except Exception:
-            pass
-    return model
+        return _simplified(ir.to_proto(module))
+
+
+def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnxsim
+
+    try:
+        return onnxsim.simplify(model)[0]
+    except (RuntimeError, ValueError, onnx.checker.ValidationError,
+            onnx.shape_inference.InferenceError):
+        return model  # it refuses what it cannot execute; the graph's verifier says more
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Whole models: operators within 1 LSB of the reference, each on the reference's own input."""
 
 import numpy as np
+import onnx
 import pytest
 
 from hw.compiler.front import load
@@ -207,3 +208,17 @@ def host_reasons(model):
 ])
 def test_what_the_core_cannot_do_runs_on_the_host(model, reason):
     assert reason in host_reasons(model())
+
+
+def test_what_a_model_computes_of_constants_is_folded():
+    """A shape, cut out of a shape and joined."""
+    nodes = [onnx.helper.make_node("Shape", ["x"], ["shape"], end=1),
+             onnx.helper.make_node("Concat", ["shape", "rest"], ["wanted"], axis=0),
+             onnx.helper.make_node("Reshape", ["x", "wanted"], ["y"])]
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+              for name, shape in (("x", (2, 3, 4)), ("y", (2, 12)))]
+    rest = onnx.numpy_helper.from_array(np.array([-1], np.int64), "rest")
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", values[:1], values[1:], [rest]),
+        opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    assert [node.op_type for node in prepare(model).graph.node] == ["Reshape"]
