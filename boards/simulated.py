@@ -1,8 +1,9 @@
-"""A simulated board: ``python -m boards.simulated DESIGN --port 5000``.
+"""A simulated board: ``python -m boards.simulated DESIGN --board ulx3s_85f --port 5000``.
 
-The complete shell (serial line bit by bit, bridge, engine, memory) runs in the native engine, and
-its line is a socket: ``socket://localhost:5000`` for whatever opens ports by URL. Only this machine
-is listened to unless ``--listen`` names another address.
+The complete shell (serial line bit by bit, bridge, engine, memory, and the SDRAM chip where the
+board has one) runs in the native engine, and its line is a socket: ``socket://localhost:5000`` for
+whatever opens ports by URL. Only this machine is listened to unless ``--listen`` names another
+address.
 """
 
 import contextlib
@@ -10,51 +11,79 @@ import ctypes
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from amaranth.lib import wiring
 
 from boards.build import engine_of
-from boards.shell import Shell, ShellConfig
+from boards.shell import BAUD, Shell, ShellConfig
+from boards.table import board_named
 from hw.bus.uart import BITS, divisor_for
 from hw.options import Parser, add_options, command, from_options
+from hw.sdram import CHIPS
 from hw.verilog import to_verilog
+from sim.sdram import NATIVE_CHIP, SimulatedChip
 from sim.verilated import Engine
 
-__all__ = ["SimulatedBoard", "serve", "served"]
+__all__ = ["SimulatedBoard", "of_board", "serve", "served"]
 
 _QUIET = 40  # times of a byte without one that end a run
+
+
+def of_board(name: str) -> dict[str, Any]:
+    """Clock and memory of the board ``name``, for :class:`SimulatedBoard`."""
+    board = board_named(name)
+    return {"clock_hz": board.clock_hz, "memory": board.memory, "sdram": board.sdram}
 
 
 class SimulatedBoard:
     """A shell in the native engine, as a port: ``write``, ``read`` and ``timeout``.
 
     Time stands still while nothing is under way: the board runs while the line carries bytes, and
-    then until it has been quiet for the time of 40 bytes. ``read`` without an answer runs it for
-    ``patience`` cycles more, since an engine may still be at work.
+    then until it has been quiet for the time of 40 bytes, or of 2 once it has answered. ``read``
+    without an answer runs it for ``patience`` cycles more, since an engine may still be at work.
+
+    Parameters
+    ----------
+    component
+        The engine, or what :func:`boards.build.engine_of` makes one of; ``values`` is its
+        configuration.
+    clock_hz, baud : number
+        Of the shell. A bit of the line is simulated in ``clock_hz / baud`` cycles.
+    memory : :class:`int`
+        Bytes on chip, if there is no ``sdram``, the name of a chip.
+
+    An SDRAM chip whose timing is violated is a :class:`sim.sdram.SdramError` of ``read``.
     """
 
     timeout: float | None = None
     patience = 20_000
 
     def __init__(self, component: wiring.Component, values=None, *, clock_hz: float = 12e6,
-                 baud: int = 1_000_000, memory: int = 1 << 18):
+                 baud: int = BAUD, memory: int = 1 << 18, sdram: str = ""):
         engine, self.registers = engine_of(component, values or {})
         uses_memory = hasattr(engine, "m_axi")
-        self.config = ShellConfig(clock_hz=clock_hz, baud=baud, memory=memory * uses_memory)
+        self.config = ShellConfig(clock_hz=clock_hz, baud=baud, memory=memory * uses_memory,
+                                  sdram=sdram if uses_memory else "",
+                                  cas=2 if clock_hz <= 100e6 else 3)
         self.divisor = divisor_for(clock_hz, baud)
         self.engine = Engine(to_verilog(Shell(engine, self.config), "board"), "board",
-                             extra="serial.cpp")
+                             extra=(NATIVE_CHIP, "serial.cpp"))
         self.engine.set("rx", 1)
         self.engine.reset(2)
+        self.chip = None
+        if self.config.sdram:
+            self.chip = SimulatedChip(self.engine, "sdram__", CHIPS[self.config.sdram], clock_hz,
+                                      self.config.cas)
         self.cycles = 0
         self._got, self._waiting = bytearray(), bytearray()
         self._room = np.zeros(1 << 16, np.uint8)
         self._run = self.engine._lib.npu_serial
         wide, pointer = ctypes.c_int64, ctypes.c_void_p
         self._run.restype = wide
-        self._run.argtypes = [pointer, ctypes.c_int32, ctypes.c_int32, wide, pointer, wide, pointer,
-                              wide, wide, pointer]
+        self._run.argtypes = [pointer, pointer, ctypes.c_int32, ctypes.c_int32, wide, pointer, wide,
+                              pointer, wide, wide, pointer]
 
     def write(self, data: bytes) -> int:
         self._waiting += data
@@ -72,9 +101,12 @@ class SimulatedBoard:
         """Send what was written, then go on until the line has been idle for ``quiet`` cycles."""
         waiting, cycles = bytes(self._waiting), ctypes.c_int64()
         self._waiting.clear()
-        count = self._run(self.engine._handle, self.engine.ports["rx"].index,
-                          self.engine.ports["tx"].index, self.divisor, waiting, len(waiting),
-                          self._room.ctypes.data, len(self._room), quiet, ctypes.byref(cycles))
+        count = self._run(self.engine._handle, self.chip and self.chip.handle,
+                          self.engine.ports["rx"].index, self.engine.ports["tx"].index,
+                          self.divisor, waiting, len(waiting), self._room.ctypes.data,
+                          len(self._room), quiet, ctypes.byref(cycles))
+        if self.chip:
+            self.chip.check()
         self.cycles += cycles.value
         self._got += self._room[:count].tobytes()
 

@@ -76,7 +76,7 @@ class NativePort:
     def __init__(self, bench: BridgeBench | None = None, *, gap: int = 1, quiet: int = 2000,
                  damage: "Damage | None" = None):
         self.bench = bench or BridgeBench()
-        self.engine = Engine(self.bench, "bridge_bench", extra="link.cpp")
+        self.engine = Engine(self.bench, "bridge_bench", extra=("link.cpp",))
         self.gap, self.quiet = gap, quiet
         self.cycles = 0
         self._damage = damage or (lambda data: data)

@@ -208,7 +208,7 @@ def mutants(design: wiring.Component | str, n: int = 200, seed: int = 1, *, name
 class MutantEngine(Engine):
     """A simulator of all mutants; the one selected stays so over :meth:`restart`."""
 
-    def __init__(self, verilog: str, name: str, extra: str | None = None):
+    def __init__(self, verilog: str, name: str, extra: Sequence[str] = ()):
         self.selected = 0
         super().__init__(verilog, name, extra=extra)
 
@@ -226,7 +226,7 @@ class MutantEngine(Engine):
 
 def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n: int = 200,
               seed: int = 1, *, name: str = "top", steps: int = 16, timeout: int = 120,
-              within: tuple[str, ...] = (), extra: str | None = None) -> Outcome:
+              within: tuple[str, ...] = (), extra: Sequence[str] = ()) -> Outcome:
     """Run ``check`` on ``n`` mutants of ``design``, and prove of survivors what can be proved.
 
     Parameters

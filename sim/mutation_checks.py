@@ -235,6 +235,6 @@ CHECKS = {
     "queue_block":    (lambda: Queue(8, depth=5, block=True), _stream_check()),
     "register_slice": (lambda: RegisterSlice(8), _stream_check()),
     # Proofs of equivalence are hopeless for a whole core: its survivors are judged by hand.
-    "vta":            (core, check_core, {"within": WITHIN, "extra": "axi_memory.cpp",
+    "vta":            (core, check_core, {"within": WITHIN, "extra": ("axi_memory.cpp",),
                                           "timeout": 0}),
 }

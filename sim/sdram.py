@@ -8,14 +8,17 @@ import ctypes
 import json
 from collections.abc import Sequence
 
+import numpy as np
+
 from hw.options import Parser, command
 from hw.sdram import CHIPS, Sdram, SdramChip, SdramCycles
 from hw.verilog import to_verilog
 from sim.verilated import Engine
 
-__all__ = ["KINDS", "SdramError", "exercise"]
+__all__ = ["KINDS", "NATIVE_CHIP", "SdramError", "SimulatedChip", "exercise"]
 
 KINDS = {"read": 1, "write": 2, "both": 3}
+NATIVE_CHIP = "sdram_chip.cpp"
 _TIMES = ("rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "ras_max")
 
 
@@ -23,16 +26,56 @@ class SdramError(Exception):
     """A rule of the chip or of AXI4 was broken, or a word was wrong; the message says which."""
 
 
-class _Setup(ctypes.Structure):
-    _fields_ = [("seed", ctypes.c_uint64),
-                *((name, ctypes.c_int64) for name in ("period", *_TIMES, "refresh", "power_up")),
+class _ChipSetup(ctypes.Structure):
+    _fields_ = [*((name, ctypes.c_int64) for name in ("period", *_TIMES, "refresh", "power_up")),
                 *((name, ctypes.c_int32) for name in (
-                    "mrd", "cas", "column_bits", "bank_bits", "row_bits", "longest", "linear",
-                    "kinds")),
+                    "mrd", "cas", "column_bits", "bank_bits", "row_bits"))]
+
+
+class _Setup(ctypes.Structure):
+    _fields_ = [("chip", _ChipSetup), ("seed", ctypes.c_uint64),
+                *((name, ctypes.c_int32) for name in ("longest", "linear", "kinds")),
                 ("stall", ctypes.c_uint32),
                 *((name, ctypes.c_int64) for name in (
                     "bursts", "timeout", "cycles", "words", "latency", "refreshes",
                     "activations"))]
+
+
+def _chip_setup(chip: SdramChip, clock_hz: float, cas: int) -> _ChipSetup:
+    return _ChipSetup(
+        period=round(1e12 / clock_hz), mrd=chip.t_mrd, cas=cas, refresh=int(chip.refresh * 1000),
+        power_up=int(chip.power_up * 1000), column_bits=chip.column_bits,
+        bank_bits=chip.bank_bits, row_bits=chip.row_bits,
+        **{name: int(getattr(chip, f"t_{name}") * 1000) for name in _TIMES})
+
+
+class SimulatedChip:
+    """``chip`` at the pins of an engine built with :data:`NATIVE_CHIP`, whose names begin with
+    ``prefix``; what drives the engine clocks it, by its ``handle``.
+
+    ``memory``: its words in the order of their addresses, a view. Contents are zeros at first.
+    """
+
+    def __init__(self, engine: Engine, prefix: str, chip: SdramChip, clock_hz: float, cas: int):
+        lib, pointer = engine._lib, ctypes.c_void_p
+        lib.npu_chip_new.restype = lib.npu_chip_memory.restype = pointer
+        lib.npu_chip_new.argtypes = [pointer, ctypes.c_char_p, pointer, ctypes.c_uint64]
+        lib.npu_chip_wrong.restype = ctypes.c_char_p
+        for function in (lib.npu_chip_delete, lib.npu_chip_wrong, lib.npu_chip_memory):
+            function.argtypes = [pointer]
+        self._lib = lib
+        self.handle = lib.npu_chip_new(engine._handle, prefix.encode(),
+                                       ctypes.byref(_chip_setup(chip, clock_hz, cas)), 0)
+        words = ctypes.cast(lib.npu_chip_memory(self.handle), ctypes.POINTER(ctypes.c_uint16))
+        self.memory = np.ctypeslib.as_array(words, (chip.size // 2,))
+
+    def check(self) -> None:
+        """Raise :class:`SdramError` if a rule of the chip was broken."""
+        if wrong := self._lib.npu_chip_wrong(self.handle).decode():
+            raise SdramError(wrong)
+
+    def __del__(self):
+        self._lib.npu_chip_delete(self.handle)
 
 
 def exercise(*, bursts: int, clock_hz: float = 50e6, cas: int = 2, data_width: int = 64,
@@ -55,14 +98,11 @@ def exercise(*, bursts: int, clock_hz: float = 50e6, cas: int = 2, data_width: i
         raise ValueError(f"stall must be 0 to 0.95, not {stall!r}")
     dut = Sdram(SdramCycles(chip, clock_hz, cas), address_width=32, data_width=data_width)
     real = real or chip
-    engine = Engine(to_verilog(dut, "sdram"), "sdram", extra="sdram.cpp")
+    engine = Engine(to_verilog(dut, "sdram"), "sdram", extra=(NATIVE_CHIP, "sdram.cpp"))
     setup = _Setup(
-        seed=seed, period=round(1e12 / clock_hz), mrd=real.t_mrd, cas=cas,
-        refresh=int(real.refresh * 1000), power_up=int(real.power_up * 1000),
-        column_bits=real.column_bits, bank_bits=real.bank_bits, row_bits=real.row_bits,
-        longest=longest, linear=linear, kinds=KINDS[kind], stall=int(stall * (2**32 - 1)),
-        bursts=bursts, timeout=100_000 + bursts * 200 * longest,
-        **{name: int(getattr(real, f"t_{name}") * 1000) for name in _TIMES})
+        chip=_chip_setup(real, clock_hz, cas), seed=seed, longest=longest, linear=linear,
+        kinds=KINDS[kind], stall=int(stall * (2**32 - 1)), bursts=bursts,
+        timeout=100_000 + bursts * 200 * longest)
     message = ctypes.create_string_buffer(200)
     run = engine._lib.npu_sdram_run
     run.restype = ctypes.c_int64

@@ -7,7 +7,7 @@ that went in (``$NPUGEN_CACHE``, or ``~/.cache/npugen``), so a second run starts
 import ctypes
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,8 +106,9 @@ class Engine:
         Name of the module.
     trace : path or ``None``
         File to write waveforms to (FST), from the first cycle on; two time units are a cycle.
-    extra : :class:`str`
-        Further C++ of ``sim/native`` that drives this design, compiled behind the harness.
+    extra : sequence of :class:`str`
+        Further C++ of ``sim/native`` that drives this design, compiled behind the harness in this
+        order.
 
     Values are Python integers, arrays hold one value per row: up to 64 bits a one-dimensional
     array of any integer type, wider ones a ``uint64`` array of shape (rows, words), the least
@@ -118,7 +119,7 @@ class Engine:
     """
 
     def __init__(self, design: wiring.Component | str, name: str = "top", *,
-                 trace: str | Path | None = None, extra: str | None = None):
+                 trace: str | Path | None = None, extra: Sequence[str] = ()):
         self._handle = None
         verilog = design if isinstance(design, str) else to_verilog(design, name)
         self.name = name
@@ -348,9 +349,9 @@ def _memory_table(header: str) -> str:
     return f"const MemoryInfo kMemories[] = {{\n{''.join(rows)}    {{nullptr}}}};\n"
 
 
-def _library(verilog: str, name: str, trace: bool, extra: str | None) -> Path:
+def _library(verilog: str, name: str, trace: bool, extra: Sequence[str]) -> Path:
     """The shared library of one module, from the cache or built."""
-    harness = "".join((NATIVE / part).read_text() for part in ("harness.cpp", extra) if part)
+    harness = "".join((NATIVE / part).read_text() for part in ("harness.cpp", *extra))
     options = ["-O3", "--output-split", "20000"] + ["--trace-fst"] * trace
 
     def make(folder: Path) -> None:

@@ -139,7 +139,7 @@ class VtaRtl:
         self.config, self._inside = config, inside
         self.registers = register_map(config)
         self.engine = engine or Engine(core_verilog(config), "vta", trace=trace,
-                                       extra="axi_memory.cpp")
+                                       extra=("axi_memory.cpp",))
         self._begin()
 
     def restart(self) -> None:
@@ -254,7 +254,7 @@ class TracedRtl(VtaRtl):
         folder = _folder(config, Traced)
         self._fields = json.loads((folder / "fields.json").read_text())
         super().__init__(config, engine=Engine((folder / "vta.sv").read_text(), "vta",
-                                               extra="axi_memory.cpp"), inside="core.")
+                                               extra=("axi_memory.cpp",)), inside="core.")
 
     def records(self, words: Sequence[int], executed: int) -> list[TraceRecord]:
         """Of the last run since :meth:`restart`, see :func:`sim.vta_trace.trace_records`."""
@@ -276,8 +276,8 @@ class RtlEngine:
         self._traced: TracedRtl | None = None
 
     def run(self, image: np.ndarray, insn_addr: int, insn_count: int, conditions: Conditions, *,
-            trace: bool = False) -> Outcome:
-        """Execute the stream in ``image`` (uint8, left as it is).
+            trace: bool = False, reads: Sequence[slice] | None = None) -> Outcome:
+        """Execute the stream in ``image`` (uint8, left as it is); ``reads`` changes nothing here.
 
         The first ``trace`` builds a simulator of the core with its write ports in sight.
         """

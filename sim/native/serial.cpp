@@ -1,16 +1,23 @@
 // A serial line at the pins of a model, bit by bit: bytes in, bytes out, until it has been quiet.
-// Follows harness.cpp in the same translation unit.
+// Follows harness.cpp and sdram_chip.cpp in the same translation unit.
 
-extern "C" int64_t npu_serial(void* handle, int32_t rx_port, int32_t tx_port, int64_t divisor,
-                              const uint8_t* in, int64_t count, uint8_t* out, int64_t room,
-                              int64_t quiet, int64_t* cycles) {
+extern "C" int64_t npu_serial(void* handle, void* chip, int32_t rx_port, int32_t tx_port,
+                              int64_t divisor, const uint8_t* in, int64_t count, uint8_t* out,
+                              int64_t room, int64_t quiet, int64_t* cycles) {
+    // `chip`: of npu_chip_new, or null. `quiet`: cycles without a byte that end the run; two bytes'
+    // time once something has come.
     Engine& e = *static_cast<Engine*>(handle);
+    ChipPins* pins = static_cast<ChipPins*>(chip);
     uint8_t *rx = e.ports[rx_port].data, *tx = e.ports[tx_port].data;
     int64_t sent = 0, got = 0, idle = 0;
     int64_t send_time = 0, take_time = -1;  // of the bit; -1: waiting for a start bit
     int send_bit = 0, take_bit = 0;
     uint8_t byte = 0;
-    for (*cycles = 0; got < room && (sent < count || take_time >= 0 || idle < quiet); ++*cycles) {
+    auto over = [&] {
+        return got == room || (sent == count && take_time < 0
+                               && idle >= (got ? 20 * divisor : quiet));
+    };
+    for (*cycles = 0; !over(); ++*cycles) {
         // In: start bit, eight bits, stop bit.
         *rx = 1;
         if (sent < count) {
@@ -25,6 +32,7 @@ extern "C" int64_t npu_serial(void* handle, int32_t rx_port, int32_t tx_port, in
             }
         }
         e.settle();
+        if (pins) pins->clock();  // its word goes to a register: `rise` settles what it has to
         idle++;
         // Out: sampled in the middle of each bit.
         if (take_time < 0) {

@@ -48,7 +48,7 @@ endmodule
 
 @pytest.fixture(scope="module")
 def built():
-    return Engine(MASTER, "master", extra="axi_memory.cpp")
+    return Engine(MASTER, "master", extra=("axi_memory.cpp",))
 
 
 @pytest.fixture
