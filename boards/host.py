@@ -1,15 +1,19 @@
-"""The host's driver: ``python -m boards.host URL run MODEL --input x.npy``, ``info``, ``counters``.
+"""The host's driver: ``python -m boards.host URL run MODEL --input x.npy``, ``selftest MODEL``,
+``info``, ``counters``.
 
 :func:`connect` opens a board by URL: ``serial:///dev/ttyUSB1``, ``socket://localhost:5000`` (a
-simulated board), ``sim:vta?preset=block4`` (the same in this process, any design and its options),
-or ``model:vta?preset=block4`` (NumPy). It reads what is there before anything else is done.
+simulated board), ``sim:vta?preset=block8&board=ulx3s_85f`` (the same in this process, any design
+and its options), or ``model:vta?preset=block4`` (NumPy). It reads what is there before anything
+else is done.
 """
 
 import argparse
+import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +27,9 @@ from hw.tools import require
 from hw.vta.config import VtaConfig, preset
 from hw.vta.isa import Fault
 from hw.vta.registers import IDENTITY as VTA
-from hw.vta.registers import POINTERS, register_map
+from hw.vta.registers import register_map
 
-__all__ = ["Host", "StreamHost", "VtaHost", "connect"]
+__all__ = ["SLOW", "Host", "StreamHost", "VtaHost", "connect"]
 
 
 class Host:
@@ -90,6 +94,18 @@ class VtaHost(Host):
         """A register of the core by name."""
         return self.link.read_register(ENGINE + self.registers[name].offset)
 
+    def read_registers(self, names: Iterable[str]) -> dict[str, int]:
+        """Registers of the core by name; those that follow each other in one go."""
+        at = {self.registers[name].offset: name for name in names}
+        values: dict[str, int] = {}
+        for first in at:
+            if first - 4 in at:
+                continue
+            count = next(n for n in itertools.count() if first + 4 * n not in at)
+            values |= {at[first + 4 * n]: value for n, value in enumerate(
+                self.link.read_registers(ENGINE + first, count))}
+        return values
+
     def write_register(self, name: str, value: int) -> None:
         """Write a register of the core by name."""
         self.link.write_register(ENGINE + self.registers[name].offset, value)
@@ -107,10 +123,12 @@ class VtaHost(Host):
         ``bases``: base registers of ``uop``, ``inp``, ``wgt``, ``acc``, ``out`` in bytes. Raises
         :class:`LinkError` after ``timeout`` seconds.
         """
-        pointers = {"insn": insn_addr} | (bases or {})
-        for name in POINTERS:
-            self.write_register(f"{name}_base", pointers.get(name, 0) & 0xffff_ffff)
-        self.write_register("insn_count", insn_count)
+        values = {"insn_count": insn_count, "insn_base": insn_addr}
+        values |= {f"{name}_base": address for name, address in (bases or {}).items()}
+        first, last = (self.registers[name].offset for name in ("insn_count", "out_base"))
+        self.link.write_registers(ENGINE + first, [
+            values.get(name, 0) for name, register in self.registers.items()
+            if first <= register.offset <= last])
         self.write_register("control", 1)
         limit = time.monotonic() + timeout
         while not self.read_register("control") & 2:
@@ -124,19 +142,20 @@ class VtaHost(Host):
 
     def counters(self) -> dict[str, int]:
         """All registers that count, by name."""
-        return {name: self.read_register(name) for name, register in self.registers.items()
-                if register.access == "r" and not name.startswith("config_")
-                and name not in ("identity", "version", "fingerprint", "status", "error_insn")}
+        return self.read_registers(
+            name for name, register in self.registers.items()
+            if register.access == "r" and not name.startswith("config_")
+            and name not in ("identity", "version", "fingerprint", "status", "error_insn"))
 
 
 class StreamHost(Host):
     """A board with an engine made of streams; they are told apart by their number."""
 
-    def send(self, stream: int, beat: int, width: int) -> None:
+    def send(self, stream: int, beat: int, width: int, *, polls: int = 1000) -> None:
         """Offer one beat of ``width`` bits, when the one before it was taken."""
         base = ENGINE + 0x100 * (stream + 1)
-        while self.link.read_register(base + 0xfc) & 1:
-            pass
+        if not any(not self.link.read_register(base + 0xfc) & 1 for _ in range(polls)):
+            raise LinkError(f"stream {stream} took nothing in {polls} looks")
         words = [beat >> 32 * n & 0xffff_ffff for n in range(max(1, -(-width // 32)))]
         self.link.write_registers(base, words)
 
@@ -151,13 +170,19 @@ class StreamHost(Host):
         raise LinkError(f"stream {stream} gave nothing after {polls} looks")
 
 
+SLOW = 20.0  # seconds: a board that is simulated is some hundred times slower than one
 _ENGINES = {VTA: VtaHost, STREAMS: StreamHost}
 _IDENTITIES = (0x100, 0)  # where engines say what they are
 
 
-def connect(url: str, *, baud: int = BAUD, timeout: float = 0.25) -> Any:
+def connect(url: str, *, baud: int = BAUD, timeout: float | None = None) -> Any:
     """The board behind ``url``, as :class:`VtaHost`, :class:`StreamHost`, or :class:`Host` if its
-    engine is another one."""
+    engine is another one.
+
+    ``timeout``: of a :class:`Link`; 0.25 s, or :data:`SLOW` for a simulated board behind a socket.
+    """
+    if timeout is None:
+        timeout = SLOW if url.startswith("socket:") else 0.25
     link = Link(_port(url, baud), timeout=timeout, baud=baud)
     kinds = [_ENGINES.get(link.read_register(ENGINE + offset)) for offset in _IDENTITIES]
     return next((kind for kind in kinds if kind), Host)(link)
@@ -193,10 +218,13 @@ def _configuration(name: str, options: dict[str, str]) -> tuple[Any, Any]:
 
 
 def _simulated(name: str, options: dict[str, str]) -> Any:
-    from boards.simulated import SimulatedBoard
+    from boards.simulated import SimulatedBoard, of_board
 
+    board = of_board(options.pop("board")) if "board" in options else {}
+    if "baud" in options:
+        board["baud"] = int(options.pop("baud"))
     design, config = _configuration(name, options)
-    return SimulatedBoard(design.make(config), asdict(config))
+    return SimulatedBoard(design.make(config), asdict(config), **board)
 
 
 def _model(name: str, options: dict[str, str]) -> Any:
@@ -215,13 +243,24 @@ _MADE = {"sim": _simulated, "model": _model}
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m boards.host", description=__doc__)
     parser.add_argument("url")
+    parser.add_argument("--timeout", type=float, help="seconds of silence after which a frame is "
+                        f"sent again (default: 0.25; {SLOW:g} for a socket)")
     actions = parser.add_subparsers(dest="action", required=True, parser_class=Parser)
     actions.add_parser("info", help="what the board is")
     actions.add_parser("counters", help="the counters of a VTA core")
     run = actions.add_parser("run", help="compile a model for the board's core, and run it there")
-    run.add_argument("model", help="ONNX or TFLite file")
-    run.add_argument("--input", required=True, help="samples (.npy)")
+    run.add_argument("--input", required=True, help="samples (.npy, or .npz by name)")
     run.add_argument("--output", help="file for the results (.npy)")
+    run.add_argument("--compare", action="store_true", help="with the instruction-set simulator, "
+                     "byte by byte; exit code 1 if any differs")
+    selftest = actions.add_parser("selftest", help="run a model layer by layer, and name the first "
+                                  "layer whose result is not the golden model's; exit code 1")
+    selftest.add_argument("--input", help="samples (.npy, or .npz by name; default: a random one)")
+    for each in (run, selftest):
+        each.add_argument("model", help="ONNX or TFLite file")
+        each.add_argument("--calibration", default="", metavar="FILE", help=".npy or .npz with "
+                          "inputs to quantise a float model with")
+        each.set_defaults(dim=[], seed=0, unchecked=False)
     program = actions.add_parser("program", help="run a VTA program on a memory image")
     program.add_argument("image", help="file of the memory, from address 0 on")
     program.add_argument("--insn-addr", type=lambda text: int(text, 0), default=0)
@@ -230,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                          help="of the configuration the program was made for")
     program.add_argument("--output", help="file for the memory afterwards")
     options: argparse.Namespace = parser.parse_args(argv)
-    with connect(options.url) as host:
+    with connect(options.url, timeout=options.timeout) as host:
         if options.action == "info":
             print(json.dumps({"engine": type(host).__name__.removesuffix("Host").lower()}
                              | host.shell
@@ -242,22 +281,63 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.action == "counters":
             print(json.dumps(host.counters()))
             return 0
-        return {"run": _run, "program": _program}[options.action](host, options)
+        return {"run": _run, "selftest": _selftest, "program": _program}[options.action](
+            host, options)
+
+
+def _front(options: argparse.Namespace) -> Any:
+    """The model as the compiler sees it; the compiler is not needed for the rest of this file."""
+    require("onnx", "onnx", "compile")
+    from hw.compiler.commands.check import load
+
+    return load(options)
+
+
+def _samples(path: str) -> Any:
+    """An array, or arrays by name."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"input must be an .npy or .npz file of numbers, not {path!r} "
+                         f"({error})") from None
+    return found if isinstance(found, np.ndarray) else dict(found)
 
 
 def _run(host: VtaHost, options: argparse.Namespace) -> int:
     """A network, on the board."""
-    from boards.engine import BoardEngine  # edges: the compiler is not needed for the rest
+    from boards.engine import BoardEngine
     from hw.compiler.api import compile
 
-    samples = np.load(options.input, allow_pickle=False)
-    model = compile(options.model, host.config)
+    samples, front = _samples(options.input), _front(options)
+    model = compile(front, host.config, name=Path(options.model).stem)
+    started = time.monotonic()
+    sent = host.link.tally.bytes_out
     results = model.run(samples, engine=BoardEngine(host))
+    seconds = time.monotonic() - started
+    if not isinstance(results, np.ndarray):
+        raise ValueError(f"model must have one output, not {', '.join(results)}")
     if options.output:
         np.save(options.output, results)
-    print(json.dumps({"samples": len(results), "cycles": model.cycles,
-                      "labels": results.reshape(len(results), -1).argmax(1).tolist()}))
-    return 0
+    said = {"model": model.name, "samples": len(results), "cycles": model.cycles,
+            "labels": results.reshape(len(results), -1).argmax(1).tolist(),
+            "image_bytes": len(model.program.image), "bytes_sent": host.link.tally.bytes_out - sent,
+            "seconds": round(seconds, 2)}
+    if options.compare:
+        expected = model.run(samples)
+        said["equal"] = expected.tobytes() == results.tobytes()
+    print(json.dumps(said))
+    return 0 if said.get("equal", True) else 1
+
+
+def _selftest(host: VtaHost, options: argparse.Namespace) -> int:
+    """A network layer by layer, against its golden model."""
+    from boards.engine import BoardEngine
+    from boards.selftest import selftest
+
+    found = selftest(BoardEngine(host), _front(options),
+                     _samples(options.input) if options.input else None)
+    print(json.dumps(found))
+    return 1 if found["first"] else 0
 
 
 def _program(host: VtaHost, options: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ __all__ = ["Link", "LinkError", "Request", "Tally"]
 _CHUNK = 4096  # bytes taken from the port at once
 
 
-class LinkError(RuntimeError):
+class LinkError(ConnectionError):
     """The other end does not answer, or refuses; the message is one sentence."""
 
 

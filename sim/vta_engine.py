@@ -4,6 +4,7 @@ An engine has the method of :class:`IssEngine`. Engines start from reset: scratc
 """
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,10 +63,12 @@ class IssEngine:
         self.config = config
 
     def run(self, image: np.ndarray, insn_addr: int, insn_count: int, conditions: Conditions, *,
-            order: str | int = "program", trace: bool = False) -> Outcome:
+            order: str | int = "program", trace: bool = False,
+            reads: Sequence[slice] | None = None) -> Outcome:
         """Execute the stream in ``image`` (uint8, left as it is) from reset.
 
-        ``order`` is that of :func:`sim.golden.vta.simulate`.
+        ``order`` is that of :func:`sim.golden.vta.simulate`. ``reads``: bytes of DRAM that will be
+        looked at; an engine far away may leave the others as they were. None: all that is stored.
         """
         dram, machine = image.copy(), Machine(self.config)
         words = from_binary(image[insn_addr:insn_addr + 16 * insn_count].tobytes())

@@ -11,11 +11,16 @@ from hw.compiler.code import Place
 from hw.compiler.layout import elements, pack, unpack
 from hw.compiler.operators import Host, Network, Tensor
 from hw.compiler.schedule import Plan
+from hw.tools import ToolError
 from hw.vta.config import VtaConfig
 
 __all__ = ["Launch", "Compiled"]
 
 _CHECKED = ("races", "unwritten", "late")
+
+
+def _ignore(launch: "Launch", values: Mapping[str, np.ndarray]) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -82,17 +87,22 @@ class Compiled:
 
     def run(self, values: Mapping[str, np.ndarray], *, level: str = "iss", conditions=None,
             host: Callable[[Host, list[np.ndarray]], Sequence[np.ndarray]] | None = None,
-            engine=None) -> dict[str, np.ndarray]:
+            engine=None, watch: Callable[[Launch, Mapping[str, np.ndarray]], None] = _ignore
+            ) -> dict[str, np.ndarray]:
         """All values that can be read, on ``values`` of the inputs.
 
         Tensors are int8 (samples, channels, height, width), at most ``batch`` samples, all other
         values what ``host`` takes and returns. ``level``, ``conditions`` and ``engine`` are those
-        of :mod:`sim.vta_engine`.
+        of :mod:`sim.vta_engine`. ``watch`` is called after each launch with the values up to there.
 
-        Raises :exc:`RuntimeError` if the core stops, or the simulator sees a race.
+        Raises :exc:`ToolError` if the core stops, or the simulator sees a race.
         """
         sim = importlib.import_module("sim.vta_engine")
         engine = engine or sim.engine(level, self.config)
+        if engine.config.fingerprint != self.config.fingerprint:
+            raise ValueError(f"the program must be made for this core "
+                             f"({engine.config.fingerprint:#010x}), "
+                             f"not for {self.config.fingerprint:#010x}")
         values, image = dict(values), self.image.copy()
         samples = len(next(iter(values.values())))
         if not 1 <= samples <= self.config.batch:
@@ -108,16 +118,19 @@ class Compiled:
                     self._put(image, name, value)
                 continue
             outcome = engine.run(image, step.insn_addr, step.insn_count,
-                                 conditions or sim.Conditions())
+                                 conditions or sim.Conditions(),
+                                 reads=[self._slice(self.network.tensors[name])
+                                        for name in step.results])
             problems = [note for name in _CHECKED for note in outcome.notes.get(name, ())]
             if outcome.status != 0 or problems:
-                raise RuntimeError(outcome.message or problems[0])
+                raise ToolError(outcome.message or problems[0])
             self.outcomes.append(outcome)
             self.cycles.append(outcome.cycles)
             image = outcome.image
             for name in step.results:
                 raw = image[self._slice(self.network.tensors[name])]
                 values[name] = unpack(raw, self.network.tensors[name], self.config, samples)
+            watch(step, values)
         return values
 
     def _slice(self, tensor: Tensor) -> slice:

@@ -12,16 +12,20 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.engine import BoardEngine
-from boards.host import StreamHost, VtaHost, connect, main
-from boards.link import LinkError
-from boards.simulated import SimulatedBoard, served
+from boards.host import Host, StreamHost, VtaHost, connect, main
+from boards.link import Link, LinkError
+from boards.simulated import SimulatedBoard, of_board, served
 from boards.streams import StreamEngine
+from hw.bus.axi import Axi4
+from hw.bus.csr import AxiLite, AxiLiteSlave
 from hw.compiler.api import compile
 from hw.compiler.builder import Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
 from hw.compiler.front import load
+from hw.sdram import CHIPS
 from hw.vta.config import preset
 from hw.vta.core import VtaCore
 from hw.vta.isa import Fault
+from sim.sdram import SdramError, SimulatedChip
 from sim.vta_engine import Conditions, engine
 from sim.vta_fuzz import fuzz_program
 
@@ -57,6 +61,46 @@ def test_streams_behind_a_socket():
             host.write(0, np.zeros(4, np.uint8))
         with pytest.raises(LinkError, match="bus error"):
             host.link.read(0, 1)
+
+
+class Idle(wiring.Component):
+    """An engine that leaves its memory to the host."""
+
+    s_axi: In(AxiLite(address_width=12))
+    m_axi: Out(Axi4(address_width=32, data_width=64))
+    config = CONFIG
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.bus = bus = AxiLiteSlave(address_width=12)
+        wiring.connect(m, wiring.flipped(self.s_axi), bus.axi)
+        return m
+
+
+@pytest.fixture(scope="module")
+def sdram_board():
+    return SimulatedBoard(Idle(), **of_board("ulx3s_85f") | {"baud": 12_500_000})
+
+
+def test_sdram_at_the_end_of_the_line(sdram_board):
+    host = Host(Link(sdram_board))
+    assert host.shell["memory_bytes"] == 32 << 20 == 2 * len(sdram_board.chip.memory)
+    assert host.shell["clock_hz"] == 50_000_000
+    rng = np.random.default_rng(0)
+    for address in (0, (1 << 20) - 256, (32 << 20) - 1000):
+        data = rng.integers(0, 256, 1000, np.uint8)
+        host.write(address, data)
+        np.testing.assert_array_equal(host.read(address, 1000), data)
+        np.testing.assert_array_equal(
+            sdram_board.chip.memory.view(np.uint8)[address:address + 1000], data)
+
+
+def test_a_rule_of_the_chip_is_broken(sdram_board):
+    chip = sdram_board.chip
+    sdram_board.chip = SimulatedChip(sdram_board.engine, "sdram__", CHIPS["as4c16m16"], 50e6, 2)
+    with pytest.raises(SdramError, match="^cycle .*: a command before the chip is up$"):
+        Host(Link(sdram_board)).read(0, 4)  # the controller began long ago
+    sdram_board.chip = chip
 
 
 # The same calls, whatever is at the other end.

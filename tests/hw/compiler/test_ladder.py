@@ -120,7 +120,7 @@ class Running:
     def __init__(self, config):
         self.config, self.core = config, vta_rtl.VtaRtl(config)
 
-    def run(self, image, insn_addr, insn_count, conditions):
+    def run(self, image, insn_addr, insn_count, conditions, *, reads=None):
         dram = image.copy()
         result = self.core.run(dram, insn_addr, insn_count, latency=conditions.latency)
         return Outcome(result.status, result.cycles, dram, {}, result.counters)
