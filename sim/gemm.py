@@ -1,8 +1,9 @@
 """Run a matrix product on the RTL of a systolic array: ``python -m sim.gemm --m 64 --k 64 --n 64``.
 
-Prints one JSON line: bit_exact (against the golden model), cycles, formula_cycles, utilisation
-(useful multiply-accumulates over cells times cycles, first input to last result), max_abs_error
-(against float64), seed.
+``relu(bias + a @ w)`` with ``--bias`` and ``--relu``, of random operands. Prints one JSON line:
+bit_exact (against the golden model), cycles, formula_cycles, utilisation (useful
+multiply-accumulates over cells times cycles, first input to last result), max_abs_error (against
+float64), seed.
 """
 
 import json
@@ -17,7 +18,7 @@ from sim.golden.formats import decode, encode
 from sim.golden.systolic import gemm
 from sim.systolic import ArrayDriver, Gemm, Run
 
-__all__ = ["random_gemm", "golden", "report"]
+__all__ = ["random_gemm", "golden", "max_abs_error", "report"]
 
 LIMIT = 1 << 20
 
@@ -49,14 +50,19 @@ def golden(config: ArrayConfig, product: Gemm) -> np.ndarray:
                 result=FORMATS[config.result], bias=product.bias, relu=product.relu)
 
 
-def _max_abs_error(config: ArrayConfig, product: Gemm, result: np.ndarray) -> float:
+def max_abs_error(config: ArrayConfig, product: Gemm, result: np.ndarray) -> float:
     """Largest distance from the product in float64; NaN where that is not finite."""
-    fmt, cell = FORMATS[config.result], config.cell
-    if not isinstance(fmt, FloatFormat):
-        exact = product.a.astype(np.int64) @ product.w.astype(np.int64)
-        return float(np.abs(result.astype(np.int32) - exact).max())
-    exact = decode(product.a, cell.operand) @ decode(product.w, cell.operand)
-    return float(np.abs(decode(result, fmt) - exact).max())
+    def value(words, fmt):
+        return decode(words, fmt) if isinstance(fmt, FloatFormat) \
+            else words.astype(np.int32).astype(np.float64)
+
+    cell = config.cell
+    exact = value(product.a, cell.operand) @ value(product.w, cell.operand)
+    if product.bias is not None:
+        exact += value(product.bias, cell.bias)
+    if product.relu:
+        exact = np.maximum(exact, 0)
+    return float(np.abs(value(result, FORMATS[config.result]) - exact).max())
 
 
 def report(config: ArrayConfig, products: Sequence[Gemm], run: Run, seed: int) -> dict:
@@ -67,7 +73,7 @@ def report(config: ArrayConfig, products: Sequence[Gemm], run: Run, seed: int) -
         "cycles": run.cycles,
         "formula_cycles": run.formula_cycles,
         "utilisation": round(run.utilisation, 6),
-        "max_abs_error": max(_max_abs_error(config, product, result)
+        "max_abs_error": max(max_abs_error(config, product, result)
                              for product, result in zip(products, run.results)),
         "seed": seed,
     }
@@ -79,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, help in (("m", "rows of results"), ("k", "products in a sum"),
                        ("n", "columns of results")):
         size.add_argument(f"--{name}", type=int, default=64, help=f"{help} (default: 64)")
+    size.add_argument("--bias", action="store_true", help="sums begin with a bias for each column")
+    size.add_argument("--relu", action="store_true", help="negative results become 0")
     size.add_argument("--count", type=int, default=1, help="products queued (default: 1)")
     how = parser.add_argument_group("run")
     how.add_argument("--stall", type=float, default=0.0,
@@ -95,12 +103,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.seed < 0:
         raise ValueError(f"seed must be 0 or more, not {options.seed}")
     config = from_options(ArrayConfig, options)
-    if config.cell.k_max is not None and options.k > config.cell.k_max:
-        raise ValueError(f"k must be 1 to {config.cell.k_max} for {config.cell.name}, "
-                         f"not {options.k}")
+    longest = config.cell.k_max
+    if longest is not None and options.k + options.bias > longest:  # a bias is one product more
+        raise ValueError(f"k must be 1 to {longest - options.bias} for {config.cell.name}"
+                         f"{' with a bias' * options.bias}, not {options.k}")
 
     rng = np.random.default_rng(options.seed)
-    products = [random_gemm(config, options.m, options.k, options.n, rng)
+    products = [random_gemm(config, options.m, options.k, options.n, rng, bias=options.bias,
+                            relu=options.relu)
                 for _ in range(options.count)]
     driver = ArrayDriver(config, trace=options.waves)
     line = report(config, products, driver.run(products, stall=options.stall, seed=options.seed),

@@ -76,12 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = load_data(options.data)
     if data.regression:
         raise ValueError(f"data must have classes to tell apart, which {data.name} has not")
-    folder = output_folder(options.output)
-
     top = float(data.x_train.max()) or 1.0
     x_train, x_test = data.x_train / top, data.x_test / top
-    model = files.load(options.weights) if options.weights else _trained(data, x_train, options)
-    model.check(x_test)
+    given = files.load(options.weights) if options.weights else None
+    if given is not None:
+        given.check(x_test)
+    folder = output_folder(options.output)
+
+    model = _trained(data, x_train, options) if given is None else given
     files.save(folder / "weights.npz", model)
     console = Console(stderr=True)
     with console.status("generating the Verilog"):

@@ -1,5 +1,6 @@
 """What the commands say when they are used wrongly: one sentence, code 2, nothing half-written."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import hw.build
 import sim.gemm
 import sim.perceptron.__main__ as perceptron
 from hw.options import command
+from hw.systolic.config import ArrayConfig
+from sim.gemm import max_abs_error
 from sim.perceptron.model import Perceptron, load, save
+from sim.systolic import Gemm
 
 
 def run(main, *arguments) -> int:
@@ -28,6 +32,8 @@ def run(main, *arguments) -> int:
     (sim.gemm.main, ["--format", "bf17"], "format must be bf16 or int8, not 'bf17'"),
     (sim.gemm.main, ["--contract", "exact", "--k", 5000],
      "k must be 1 to 4128 for exact, not 5000"),
+    (sim.gemm.main, ["--contract", "exact", "--k", 4128, "--bias"],
+     "k must be 1 to 4127 for exact with a bias, not 4128"),
     (sim.gemm.main, ["--contract", "exact", "--dataflow", "ws"],
      "format, contract and dataflow must be one of bf16 fma ws; bf16 exact os; int8 int ws; "
      "int8 int os; not bf16 exact ws"),
@@ -41,6 +47,9 @@ def run(main, *arguments) -> int:
     (hw.build.main, ["fma", "--operand", "posit"], "format must be one of bfloat16, "),
     (hw.build.main, ["systolic", "-o", "/proc/nowhere"],
      "output must be a folder that can be written, not '/proc/nowhere'"),
+    (perceptron.main, ["-o", "/proc/nowhere"],
+     "output must be a folder that can be written, not '/proc/nowhere'"),
+    (perceptron.main, ["--rows", 0], "rows must be 1 to 64, not 0"),
     (perceptron.main, ["--hidden", 0], "hidden must be 1 to 4096, not 0"),
     (perceptron.main, ["--epochs", -1], "epochs must be 1 to 1000, not -1"),
 ])
@@ -61,6 +70,32 @@ def test_wrong_option(main, arguments, message, capsys):
     assert run(main, *arguments) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("cell", [
+    "--contract fma", "--contract exact --segment 2", "--format int8",
+    "--format int8 --dataflow os",
+])
+def test_gemm_with_bias_and_relu(cell, capsys):
+    options = f"{cell} --rows 3 --cols 5 --depth 32 --m 7 --k 11 --n 6 --seed 2 --bias --relu"
+    lines = {}
+    for name in ("", "--bias", "--bias --relu"):
+        assert run(sim.gemm.main, *options.replace("--bias --relu", name).split()) == 0
+        lines[name] = json.loads(capsys.readouterr().out)
+        assert lines[name]["bit_exact"] and lines[name]["cycles"] == lines[name]["formula_cycles"]
+        assert lines[name]["max_abs_error"] < 1e-4
+    assert set(lines[""]) == {"bit_exact", "cycles", "formula_cycles", "utilisation",
+                              "max_abs_error", "seed"}
+
+
+def test_gemm_says_how_far_off_a_result_is():
+    """Of what is printed, the one figure that the golden model does not give."""
+    config = ArrayConfig(format="int8")
+    product = Gemm(np.array([[1, -2]], np.int8), np.array([[3], [4]], np.int8),
+                   np.array([-7], np.int32))
+    for relu, result, error in ((False, -12, 0), (False, -10, 2), (True, 0, 0), (True, 3, 3)):
+        asked = dataclasses.replace(product, relu=relu)
+        assert max_abs_error(config, asked, np.array([[result]], np.int32)) == error
 
 
 def test_build_is_reproducible(tmp_path, capsys):
@@ -107,11 +142,19 @@ def test_wrong_weights(wrong, message):
         Perceptron(**GOOD | wrong)
 
 
-def test_weights_of_another_data_set(tmp_path, capsys):
-    save(tmp_path / "w.npz", Perceptron(**GOOD | {"w1": np.zeros((63, 5))}))
+@pytest.mark.parametrize("wrong, message", [
+    ({"w1": np.zeros((63, 5))}, "w1 must have 64 rows, one for each feature of the data, not 63"),
+    ({"b1": np.zeros(4)}, "b1 must have shape (5,) to fit w2 of shape (5, 10), not (4,)"),
+    ({"w2": np.full((5, 10), np.nan)}, "w2 must have finite numbers only, not nan"),
+    ({"w1": np.array([object()])}, "FILE must hold plain arrays, not pickled objects"),
+])
+def test_wrong_weight_file(wrong, message, tmp_path, capsys):
+    np.savez(tmp_path / "w.npz", **GOOD | wrong)
     assert run(perceptron.main, "--weights", tmp_path / "w.npz", "-o", tmp_path / "out") == 2
-    assert capsys.readouterr().err == \
-        "error: w1 must have 64 rows, one for each feature of the data, not 63\n"
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"error: {message}\n".replace("FILE", str(tmp_path / "w.npz"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_weight_files(tmp_path):
