@@ -129,9 +129,11 @@ class OsSequencer(wiring.Component):
         m.d.sync += credits.eq(credits + self.taken - Mux(self.finish, self.tile_rows, 0))
 
         # Commands, once what a reset left behind is out.
-        settled = Signal(init=not self.settle)
-        with m.If(visible & (wait == 0)):
-            m.d.sync += settled.eq(1)
+        settled = Const(1)
+        if self.settle:
+            settled = Signal()
+            with m.If(visible & (wait == 0)):
+                m.d.sync += settled.eq(1)
         m.d.comb += self.i_command.ready.eq(
             (~busy | finish) & settled & (self.error == ArrayError.NONE))
         with m.If(self.i_command.ready & self.i_command.valid):

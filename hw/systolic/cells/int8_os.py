@@ -46,7 +46,8 @@ class AccumulateInt8(wiring.Component):
             control = delayed
 
         # The drain's beat finds the last product in the sum, and the next one on its way there.
-        acc, bank = Signal(INT32.shape), Signal(init=1)
+        # After a reset the first sum is in the other bank, and so begins at zero.
+        acc, bank = Signal(INT32.shape, reset_less=True), Signal(init=1)
         with m.If(control.product):
             m.d.sync += [
                 acc.eq(Mux(control.bank == bank, acc, 0) + multiply.p), bank.eq(control.bank)]
