@@ -13,16 +13,12 @@ from hw.arith.fma import FusedMultiplyAdd
 from hw.arith.multiply import FloatMultiply
 from hw.formats import BFLOAT16, FLOAT16, FLOAT32, FloatFormat
 from hw.stream import Queue, RegisterSlice
-from hw.systolic.array import systolic_array
-from hw.systolic.config import ArrayConfig
-from hw.systolic.sequence import ArrayError
-from sim.gemm import golden, random_gemm
+from sim.array_mutation import array
 from sim.golden.arith.convert import convert
 from sim.golden.arith.fma import fma
 from sim.golden.arith.fma_cases import directed
 from sim.golden.arith.multiply import multiply
-from sim.systolic import ArrayDriver
-from sim.verilated import Engine, StreamTimeout
+from sim.verilated import Engine
 from sim.vta_mutation import WITHIN, check_core, core
 
 __all__ = ["CHECKS"]
@@ -116,116 +112,11 @@ def _level(engine: Engine) -> int:
     return engine.get("level") if "level" in engine.ports else 0
 
 
-# Arrays -----------------------------------------------------------------------------------------
-
-def _array(**fields):
-    """Products of all sizes and kinds of stalls; resets in the midst of them; wrong commands."""
-    config = ArrayConfig(depth=16, **fields)
-    make = cache(lambda: systolic_array(config))
-
-    @cache
-    def products(name):
-        rng = np.random.default_rng(1)
-        return [(product, golden(config, product)) for product in (
-            random_gemm(config, m, k, n, rng, bias=bool(at & 1), relu=bool(at & 2))
-            for at, (m, k, n) in enumerate(_SIZES[name]))]
-
-    def right(driver: ArrayDriver, name: str, stall=0.0) -> bool:
-        made, wanted = zip(*products(name))
-        run = driver.run(made, stall=stall, seed=1,
-                         timeout=3_000_000 if name == "large" else 400_000)
-        return all(map(np.array_equal, run.results, wanted)) \
-            and (bool(stall) or run.cycles == run.formula_cycles)
-
-    def check(engine: Engine) -> bool:
-        driver = ArrayDriver(config, engine=engine)
-        return all(right(driver, "small", stall) for stall in _STALLS) \
-            and all(_stops(engine, *wrong) and right(driver, "few")
-                    for wrong in _wrong_commands(config)) \
-            and _fills(engine, make()) and right(driver, "few") \
-            and all(_interrupted(driver, products("small"), cycles, stall) and right(driver, "few")
-                    for cycles, stall in _INTERRUPTIONS) \
-            and (bool(config.cell.k_max) or right(driver, "large"))  # long sums have another end
-    # Over time, a proof about two arrays does not end.
-    return make, check, {"steps": 0}
-
-
-# Rows, k, columns. Odd sizes, full accumulators, and counts that use all bits of a command.
-_SIZES = {
-    "few":   [(5, 7, 6), (3, 2, 1)],
-    "small": [(5, 7, 6), (16, 3, 3), (1, 1, 1), (4, 9, 8), (9, 3, 2), (8, 5, 5), (60, 1, 60),
-              (300, 2, 3), (2, 300, 2)],
-    "large": [(65_535, 1, 1), (38_580, 2, 1), (19_755, 2, 6), (11_102, 1, 1),
-              (1, 130_000, 1), (2, 39_500, 1), (1, 22_200, 1), (2, 7_300, 1),
-              (2, 1, 190_000), (1, 1, 59_000), (2, 1, 33_000), (1, 1, 8_800)],
-}
-# No pauses; all pause; each in turn so slow that all the others wait for it.
-_STALLS = (0.0, 0.4, {"o": 0.95}, {"i_weights": 0.9}, {"i_activations": 0.9}, {"i_command": 0.95})
-# Cycles after which a reset interrupts the small products, and the stalls until then.
-_INTERRUPTIONS = [(cycles, stall) for cycles in (3, 17, 40, 90, 170)
-                  for stall in (0.0, {"o": 0.99}, {"i_weights": 0.8}, {"i_activations": 0.8})]
-
-
-def _offer(engine: Engine, word: int, cycles: int) -> int:
-    """Offer the command ``word`` and all it may want, take no result: activations it takes."""
-    engine.set("i_command__payload", word)
-    for stream in ("i_command", "i_weights", "i_activations"):
-        engine.set(f"{stream}__valid", 1)
-    taken = 0
-    for _ in range(cycles):
-        taken += engine.get("i_activations__ready")
-        engine.step()
-    return taken
-
-
-def _withdraw(engine: Engine) -> None:
-    for stream in ("i_command", "i_weights", "i_activations"):
-        engine.set(f"{stream}__valid", 0)
-    engine.reset()
-
-
-def _stops(engine: Engine, word: int, error: ArrayError, activations: int) -> bool:
-    """A wrong command: the array says why, takes nothing more, and starts again after a reset."""
-    stopped = _offer(engine, word, 100) == activations and engine.get("error") == error.value \
-        and not engine.get("i_command__ready")
-    _withdraw(engine)
-    return stopped and not engine.get("error")
-
-
-def _fills(engine: Engine, array) -> bool:
-    """Nobody takes results: a weight-stationary array computes as many as it has room for."""
-    if array.config.dataflow != "ws":
-        return True
-    taken = _offer(engine, 1000 | 1 << 16 | 1 << 32, 200)
-    _withdraw(engine)
-    return taken == array.result_depth
-
-
-def _interrupted(driver: ArrayDriver, products, cycles: int, stall) -> bool:
-    """Begin ``products`` and reset the array in their midst. Nothing of them is left over."""
-    try:
-        driver.run([product for product, _ in products], stall=stall, seed=2, timeout=cycles)
-    except StreamTimeout:
-        driver.engine.reset()
-        return not driver.engine.get("o__valid")
-    return False
-
-
-def _wrong_commands(config: ArrayConfig) -> list[tuple[int, ArrayError, int]]:
-    """Word, error, and how many activations are taken before it."""
-    if config.dataflow == "ws":
-        return [(m | n << 16 | k << 32, ArrayError.EMPTY, 0)
-                for m, n, k in ((0, 1, 1), (1, 0, 1), (1, 1, 0))] \
-            + [(17 | 1 << 16 | 2 << 32, ArrayError.CAPACITY, config.depth)]
-    return [(0 | 1 << 16, ArrayError.EMPTY, 0), (1 | 0 << 16, ArrayError.EMPTY, 0),
-            (2 | 1 << 16 | 1 << 33, ArrayError.CAPACITY, 0)]
-
-
 CHECKS = {
-    "array_int8_ws":  _array(rows=2, cols=3, format="int8"),
-    "array_int8_os":  _array(rows=2, cols=3, format="int8", dataflow="os"),
-    "array_fma":      _array(rows=2, cols=1),
-    "array_exact":    _array(rows=3, cols=1, contract="exact", segment=2),
+    "array_int8_ws":  array(rows=2, cols=3, format="int8"),
+    "array_int8_os":  array(rows=2, cols=3, format="int8", dataflow="os"),
+    "array_fma":      array(rows=2, cols=1),
+    "array_exact":    array(rows=3, cols=1, contract="exact", segment=2),
     "multiply":       _multiply(BFLOAT16, FLOAT32),
     "multiply_round": _multiply(BFLOAT16, BFLOAT16),
     "fma":            _fma(BFLOAT16, FLOAT32),
