@@ -17,6 +17,7 @@ from hw.lutnet.network import Network, latency_of
 from hw.lutnet.serial import SerialNetwork
 from sim.golden import lutnet as golden
 from sim.lutnet import payload
+from sim.prove import prove_streams
 from sim.verilated import Engine
 
 from .networks import random_codes, random_model
@@ -70,6 +71,13 @@ def test_stream_with_stalls(options):
             engine.restart()
             run = engine.run_streams({"i": payload(codes, 3)}, {"o": 300}, stall=stall, linger=30)
             np.testing.assert_array_equal(run.outputs["o"], golden.run(model, codes).result)
+
+
+@pytest.mark.parametrize("kind", [Network, SerialNetwork])
+def test_results_stay_offered(kind):
+    """By k-induction; from any state of the sums, so a small network speaks for all."""
+    model = random_model(nodes=(6,), inputs=2, features=2, bits=4, classes=2)
+    assert prove_streams(kind(model, NetworkConfig(stream=True))) >= 1
 
 
 @pytest.mark.parametrize("options", [{}, {"head": "compressor"}, {"fabric": "ecp5"},
