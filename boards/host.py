@@ -179,10 +179,10 @@ def connect(url: str, *, baud: int = BAUD, timeout: float | None = None) -> Any:
     """The board behind ``url``, as :class:`VtaHost`, :class:`StreamHost`, or :class:`Host` if its
     engine is another one.
 
-    ``timeout``: of a :class:`Link`; 0.25 s, or :data:`SLOW` for a simulated board behind a socket.
+    ``timeout``: of a :class:`Link`; 0.25 s, or :data:`SLOW` for a simulated board.
     """
     if timeout is None:
-        timeout = SLOW if url.startswith("socket:") else 0.25
+        timeout = SLOW if url.startswith(("socket:", "sim:")) else 0.25
     link = Link(_port(url, baud), timeout=timeout, baud=baud)
     kinds = [_ENGINES.get(link.read_register(ENGINE + offset)) for offset in _IDENTITIES]
     return next((kind for kind in kinds if kind), Host)(link)
@@ -244,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m boards.host", description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--timeout", type=float, help="seconds of silence after which a frame is "
-                        f"sent again (default: 0.25; {SLOW:g} for a socket)")
+                        f"sent again (default: 0.25; {SLOW:g} for simulated boards)")
     actions = parser.add_subparsers(dest="action", required=True, parser_class=Parser)
     actions.add_parser("info", help="what the board is")
     actions.add_parser("counters", help="the counters of a VTA core")

@@ -5,6 +5,7 @@ one. The frames are those of :mod:`hw.bus.protocol`.
 """
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,8 +91,11 @@ class Link:
 
     @property
     def patience(self) -> float:
-        """Seconds within which a dead link is noticed."""
-        return self.attempts * self._silence
+        """Seconds within which a dead link is noticed.
+
+        Each attempt waits for a byte, and then for a frame among what else may come.
+        """
+        return 2 * self.attempts * self._silence
 
     # Memory and registers -----------------------------------------------------------------------
 
@@ -196,7 +200,8 @@ class Link:
         self.port.write(text)
 
     def _receive(self) -> Frame | None:
-        """The next frame that is whole, or none when nothing comes."""
+        """The next frame that is whole; none when nothing comes, or nothing but noise."""
+        began = None  # of what is no frame
         while True:
             end = self._bytes.find(0)
             if end >= 0:
@@ -208,11 +213,14 @@ class Link:
                     except FrameError:
                         self.tally.damaged += 1
                 continue
+            if began is not None and time.monotonic() - began > self._silence:
+                return None
             self.port.timeout = self._silence
             data = self.port.read(1)
             if not data:
                 self.tally.timeouts += 1
                 return None
+            began = began or time.monotonic()
             self.port.timeout = 0
             data += self.port.read(_CHUNK)
             self.tally.bytes_in += len(data)

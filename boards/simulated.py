@@ -11,6 +11,7 @@ import ctypes
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from amaranth.lib import wiring
 
 from boards.build import engine_of
 from boards.shell import BAUD, Shell, ShellConfig
-from boards.table import board_named
+from boards.table import BOARDS, board_named
 from hw.bus.uart import BITS, divisor_for
 from hw.options import Parser, add_options, command, from_options
 from hw.sdram import CHIPS
@@ -154,15 +155,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help=f"one of {', '.join(DESIGNS)}; its options follow")
     parser.add_argument("--port", type=int, default=5000, help="of the socket (default: 5000)")
     parser.add_argument("--listen", default="127.0.0.1", help="address (default: 127.0.0.1)")
-    parser.add_argument("--memory", type=int, default=1 << 18, help="bytes (default: 262144)")
+    parser.add_argument("--board", help="clock and memory of this board, its SDRAM chip included "
+                        f"(one of {', '.join(BOARDS)}; default: 12 MHz, 256 KiB on chip)")
+    parser.add_argument("--baud", type=int, default=BAUD, help="of the line (default: "
+                        "%(default)s); a bit is simulated clock by clock, so more is faster")
+    parser.add_argument("--memory", type=int, help="bytes, on chip")
     options, _ = parser.parse_known_args(argv)
     design = DESIGNS[options.design]
     add_options(parser.add_argument_group(f"options of {options.design}"), design.config)
     options = parser.parse_args(argv)
     if options.port not in range(65536):
         raise ValueError(f"port must be 0 to 65535, not {options.port}")
-    board = SimulatedBoard(design.make(from_options(design.config, options)),
-                           memory=options.memory)
+    shell = of_board(options.board) if options.board else {}
+    if options.memory is not None:
+        shell |= {"memory": options.memory, "sdram": ""}
+    config = from_options(design.config, options)
+    board = SimulatedBoard(design.make(config), asdict(config), baud=options.baud, **shell)
     with socket.create_server((options.listen, options.port)) as server:
         host, port = server.getsockname()[:2]
         print(f"socket://{host}:{port}", flush=True)

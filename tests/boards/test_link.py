@@ -1,7 +1,10 @@
 # amaranth: UnusedElaboratable=no
 """The host's end of the link: over bad lines, dead lines, and real ports."""
 
+import contextlib
+import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -57,12 +60,57 @@ class Port(ModelPort):
 def test_a_dead_link_is_an_error():
     port = Port()
     link = Link(port, attempts=4)
-    assert link.patience == pytest.approx(4 * (0.25 + 4 * 529 * 10e-6), rel=0.02)
+    assert link.patience == pytest.approx(2 * 4 * (0.25 + 4 * 529 * 10e-6), rel=0.02)
     link.write(0, [1])
     with pytest.raises(LinkError, match="^no answer after 4 attempts$"):
         for _ in range(9):
             link.read(0, 1)
     assert port.left == 3 - 1 - 1 - 1 - 4  # session, write, read, and the attempts
+
+
+@pytest.mark.parametrize("noise", [b"", b"noise\0", b"\xff"])
+def test_the_stated_time(noise):
+    """In real time: a board that says nothing, and ones that say nothing of use, with no end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        over = threading.Event()
+
+        def babble():
+            while noise and not over.is_set():
+                with contextlib.suppress(OSError):
+                    theirs.send(noise)
+                over.wait(0.002)
+
+        thread = threading.Thread(target=babble)
+        thread.start()
+        port = SocketPort(ours)
+        start = time.monotonic()
+        try:
+            with pytest.raises(LinkError, match="^no answer after 3 attempts"):
+                Link(port, timeout=0.05, attempts=3)
+            assert time.monotonic() - start < 2 * 3 * (0.05 + 4 * 529 * 10e-6) + 0.5
+        finally:
+            over.set()
+            thread.join()
+
+
+class SocketPort:
+    """A port in real time."""
+
+    timeout: float | None = None
+
+    def __init__(self, peer):
+        self.peer = peer
+
+    def write(self, data):
+        return self.peer.send(data)
+
+    def read(self, size):
+        self.peer.settimeout(self.timeout)
+        try:
+            return self.peer.recv(size)
+        except (TimeoutError, BlockingIOError):
+            return b""
 
 
 def test_nobody_there():
@@ -125,8 +173,6 @@ def test_wrong_options(argv, said):
 
 def test_over_a_socket():
     """The same link through pyserial, in real time."""
-    import socket
-
     import serial
 
     server = socket.create_server(("127.0.0.1", 0))
