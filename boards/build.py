@@ -15,7 +15,7 @@ from amaranth.lib import wiring
 from rich.console import Console
 from rich.table import Column, Table
 
-from boards.shell import ENGINE, SHELL, Shell, ShellConfig, shell_map
+from boards.shell import BAUD, ENGINE, SHELL, Shell, ShellConfig, shell_map
 from boards.streams import StreamEngine, fingerprint
 from boards.table import BOARDS, DEVICE, FAMILIES, Board, Family, board_named
 from boards.top import BoardTop
@@ -78,7 +78,8 @@ def _shell(board: Board, component: wiring.Component, values: Any, clock_hz: flo
     engine, registers = engine_of(component, values)
     uses_memory = hasattr(engine, "m_axi")
     sdram = board.sdram if uses_memory and not memory else ""
-    config = ShellConfig(clock_hz=clock_hz, sdram=sdram, cas=2 if clock_hz <= 100e6 else 3,
+    config = ShellConfig(clock_hz=clock_hz, baud=0 if board.usb else BAUD, sdram=sdram,
+                         cas=2 if clock_hz <= 100e6 else 3,
                          memory=0 if not uses_memory else memory or board.memory)
     return Shell(Shared(_ENGINE, engine), config), registers
 

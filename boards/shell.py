@@ -1,10 +1,10 @@
-"""What every board holds: a serial line, the bridge, registers that say what is here, an engine,
-and its memory."""
+"""What every board holds: a line, the bridge, registers that say what is here, an engine, and its
+memory."""
 
 from dataclasses import dataclass
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.bus.arbiter import AxiArbiter
@@ -29,7 +29,7 @@ _ADDRESS_WIDTH = 32
 def shell_map() -> dict[str, Register]:
     """The shell's registers by name, offsets from :data:`SHELL`; each is a constant."""
     rows = (("identity", f"{IDENTITY:#x}"), ("version", "of the link's protocol"),
-            ("clock_hz", "of the engine"), ("baud", "of the line"),
+            ("clock_hz", "of the engine"), ("baud", "of the line; 0 if it is none of bits"),
             ("memory_bytes", "of the engine's memory; 0 if there is none"))
     return {name: Register(name, 4 * index, "r", doc) for index, (name, doc) in enumerate(rows)}
 
@@ -38,8 +38,9 @@ def shell_map() -> dict[str, Register]:
 class ShellConfig:
     """Clock, line and memory of a board's design.
 
-    ``sdram`` names one of :data:`hw.sdram.CHIPS`; without, ``memory`` is the size in bytes of an
-    on-chip memory, 0 for none.
+    ``baud`` 0: the line is one of bytes, which something else carries. ``sdram`` names one of
+    :data:`hw.sdram.CHIPS`; without, ``memory`` is the size in bytes of an on-chip memory, 0 for
+    none.
     """
 
     clock_hz: float
@@ -49,7 +50,8 @@ class ShellConfig:
     cas: int = 2
 
     def __post_init__(self):
-        divisor_for(self.clock_hz, self.baud)
+        if self.baud:
+            divisor_for(self.clock_hz, self.baud)
         if self.sdram:
             if self.sdram not in CHIPS:
                 raise ValueError(f"sdram must be one of {', '.join(CHIPS)}, not {self.sdram!r}")
@@ -63,7 +65,7 @@ class ShellConfig:
 
 
 class Shell(wiring.Component):
-    """An engine at the end of a serial line.
+    """An engine at the end of a line.
 
     The bridge reads and writes the engine's registers from address :data:`ENGINE` on, the shell's
     from :data:`SHELL` on, and the memory that it shares with the engine.
@@ -77,12 +79,16 @@ class Shell(wiring.Component):
     Members
     -------
     rx : ``In(1)``; tx : ``Out(1)``
+        Of a serial line.
+    i : ``In(stream.Signature(8))``; o : ``Out(stream.Signature(8))``
+        Instead, if ``baud`` is 0; ``i`` is always ready.
     sdram : ``Out(SdramPins(...))``, where there is one
     """
 
     def __init__(self, engine: wiring.Component, config: ShellConfig):
         self.engine, self.config = engine, config
-        members = {"rx": In(1, init=1), "tx": Out(1, init=1)}
+        members = {"rx": In(1, init=1), "tx": Out(1, init=1)} if config.baud else {
+            "i": In(stream.Signature(8)), "o": Out(stream.Signature(8))}
         if config.sdram:
             members["sdram"] = Out(SdramPins(CHIPS[config.sdram]))
         super().__init__(members)
@@ -90,17 +96,21 @@ class Shell(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, engine = self.config, self.engine
-        divisor = divisor_for(config.clock_hz, config.baud)
         master = getattr(engine, "m_axi", None)
         data_width = master.signature.data_width if master is not None else 32
         widths = {"address_width": _ADDRESS_WIDTH, "data_width": data_width}
         m.submodules.engine = engine
-        m.submodules.receiver = receiver = UartReceiver(divisor)
-        m.submodules.transmitter = transmitter = UartTransmitter(divisor)
         m.submodules.bridge = bridge = Bridge(**widths, register_width=_REGISTER_WIDTH)
-        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
-        wiring.connect(m, receiver.o, bridge.i)
-        wiring.connect(m, bridge.o, transmitter.i)
+        if config.baud:
+            divisor = divisor_for(config.clock_hz, config.baud)
+            m.submodules.receiver = receiver = UartReceiver(divisor)
+            m.submodules.transmitter = transmitter = UartTransmitter(divisor)
+            m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx)]
+            wiring.connect(m, receiver.o, bridge.i)
+            wiring.connect(m, bridge.o, transmitter.i)
+        else:
+            wiring.connect(m, wiring.flipped(self.i), bridge.i)
+            wiring.connect(m, bridge.o, wiring.flipped(self.o))
         self._registers(m, bridge.csr, engine.s_axi)
 
         if config.sdram:

@@ -62,7 +62,9 @@ class Board:
     is one of :data:`boards.pll.PLLS`, empty where no other clock can be had.
 
     ``memory`` is the on-chip memory in bytes that the engine gets where there is no ``sdram``.
-    ``extra`` are resources that the platform does not name. ``program`` is openFPGALoader's name.
+    ``usb``: the line is a USB device in the FPGA, at the resource ``usb``, instead of the pins
+    ``uart``. ``extra`` are resources that the platform does not name. ``program`` is
+    openFPGALoader's name.
     """
 
     title: str
@@ -71,6 +73,7 @@ class Board:
     clock_hz: float
     memory: int
     sdram: str = ""
+    usb: bool = False
     pll: str = ""
     extra: tuple[Resource, ...] = ()
     link: str
@@ -114,8 +117,8 @@ BOARDS = {
     "orangecrab_r0_2_85f": Board(
         title="OrangeCrab r0.2 with ECP5-85F",
         platform="orangecrab_r0_2:OrangeCrabR0_2_85FPlatform", family="ecp5", clock_hz=48e6,
-        memory=128 << 10, pll="ecp5", extra=(_uart("N17", "M18", Attrs(IO_TYPE="LVCMOS33")),),
-        link="serial adapter at pins 0 (in) and 1 (out)", program="orangeCrab"),
+        memory=128 << 10, usb=True, pll="ecp5", link="USB serial port (in the FPGA)",
+        program="orangeCrab"),
     "ecpix5_85f": Board(
         title="ECPIX-5 with ECP5-85F", platform="ecpix5:ECPIX585Platform", family="ecp5",
         clock_hz=50e6, memory=128 << 10, pll="ecp5", link="USB serial port (FT2232H)",

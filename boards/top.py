@@ -2,21 +2,23 @@
 
 from amaranth import *
 from amaranth.build import Subsignal
-from amaranth.lib import io
+from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 
 from boards.pll import PLLS
 from boards.shell import Shell
 from boards.table import Board
+from boards.usb import UsbBus, UsbSerial, usb_clocks, usb_pins
 
 __all__ = ["BoardTop"]
 
 
 class BoardTop(Elaboratable):
-    """Clock, reset, serial line, and SDRAM where the shell uses it.
+    """Clock, reset, line, and SDRAM where the shell uses it.
 
     The engine runs on the oscillator, or on a PLL where the shell's clock is another; then it is in
-    reset until the PLL has locked.
+    reset until the PLL has locked. The line is the resource ``uart``, or the USB plug's data pins
+    for a shell without bits (``baud`` 0).
     """
 
     def __init__(self, board: Board, shell: Shell):
@@ -39,11 +41,20 @@ class BoardTop(Elaboratable):
             m.d.comb += ClockSignal().eq(clock)
             platform.add_clock_constraint(clock, clock_hz)
             m.submodules.reset = ResetSynchronizer(~locked)
-        uart = _ports(platform, "uart")
-        for name, signal in (("rx", shell.rx), ("tx", shell.tx)):
-            way = "i" if name == "rx" else "o"
-            m.submodules[name] = buffer = io.Buffer(way, getattr(uart, name))
-            m.d.comb += signal.eq(buffer.i) if way == "i" else buffer.o.eq(signal)
+        if shell.config.baud:
+            uart = _ports(platform, "uart")
+            for name, signal in (("rx", shell.rx), ("tx", shell.tx)):
+                way = "i" if name == "rx" else "o"
+                m.submodules[name] = buffer = io.Buffer(way, getattr(uart, name))
+                m.d.comb += signal.eq(buffer.i) if way == "i" else buffer.o.eq(signal)
+        else:
+            bus = UsbBus()
+            m.submodules.usb = usb = UsbSerial(bus)
+            usb_pins(m, platform, bus)
+            oscillator = ClockSignal() if pll is None else m.submodules.oscillator.i
+            usb_clocks(m, platform, oscillator, slow_hz)
+            wiring.connect(m, usb.o, shell.i)
+            wiring.connect(m, shell.o, usb.i)
         if shell.config.sdram:
             pins, ram = shell.sdram, _ports(platform, "sdram")
             for name, value in (

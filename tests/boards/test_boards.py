@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from boards.build import engine_of, prepare
 from boards.pll import PLLS, Ecp5Pll, Ice40Pll
-from boards.shell import Shell, ShellConfig
+from boards.shell import BAUD, Shell, ShellConfig
 from boards.table import BOARDS, DEVICE, FAMILIES, board_named
 from hw.build import main
 from hw.bus.axi import Axi4
@@ -53,6 +53,7 @@ def files(name, *, memory=False, clock_hz=None):
     board = BOARDS[name]
     engine = Reader() if memory else engine_of(Adder(), {})[0]
     config = ShellConfig(clock_hz=clock_hz or board.clock_hz, sdram=board.sdram if memory else "",
+                         baud=0 if board.usb else BAUD,
                          memory=(board.memory or 1024) if memory and not board.sdram else 0)
     return prepare(board, Shell(Shared("engine", engine), config))
 
@@ -60,7 +61,7 @@ def files(name, *, memory=False, clock_hz=None):
 # Clock, serial input and output: from the boards' schematics.
 PINS = {
     "ulx3s_85f":           ("G2", "M1", "L4"),
-    "orangecrab_r0_2_85f": ("A9", "N17", "M18"),
+    "orangecrab_r0_2_85f": ("A9", "N1", "M2"),  # data of USB instead
     "ecpix5_85f":          ("K23", "R26", "R24"),
     "icebreaker":          ("35", "6", "9"),
     "ice40_hx8k_b_evn":    ("J3", "B10", "B12"),
@@ -81,7 +82,9 @@ LINE = {
 def test_pins(name, memory):
     made, family = files(name, memory=memory), FAMILIES[BOARDS[name].family]
     text = made[f"top.{family.constraints}"]
-    for port, pin in zip((r"clk\w*_0__io", "uart_0__rx__io", "uart_0__tx__io"), PINS[name]):
+    line = ("usb_0__d_p__io", "usb_0__d_n__io") if BOARDS[name].usb else (
+        "uart_0__rx__io", "uart_0__tx__io")
+    for port, pin in zip((r"clk\w*_0__io", *line), PINS[name]):
         words = (pin, port) if family.constraints == "xdc" else (port, pin)
         assert re.search(LINE[family.constraints].format(*words), text), (port, pin, text)
     assert ("sdram" in text) == (memory and bool(BOARDS[name].sdram))
@@ -119,6 +122,16 @@ def test_pll():
     made = files("icebreaker", clock_hz=24e6)
     assert "set_frequency clk_pll 24.0" in made["top.pcf"]
     assert "SB_PLL40_PAD" in made["top.il"]
+
+
+@pytest.mark.parametrize("clock_hz, plls", [(48e6, 1), (60e6, 2)])
+def test_usb_clocks(clock_hz, plls):
+    pytest.importorskip("luna")
+    made = files("orangecrab_r0_2_85f", clock_hz=clock_hz)
+    for name, hz in (("clk_usb_io", 48e6), ("clk_usb", 12e6)):
+        assert f'FREQUENCY NET "{name}" {hz} HZ;' in made["top.lpf"]
+    assert len(re.findall(r"cell \\EHXPLLL ", made["top.il"])) == plls
+    assert 'LOCATE COMP "usb_0__pullup__io" SITE "N2";' in made["top.lpf"]
 
 
 @pytest.mark.parametrize("kind, in_mhz, out_mhz", [
