@@ -34,8 +34,8 @@ class BoardEngine:
         """Execute the stream in ``image`` (uint8, left as it is); memory is the board's own, so
         ``conditions`` are not looked at.
 
-        ``reads``: bytes of the image that are wanted afterwards, all that were stored if it is
-        none; the others are as before.
+        ``reads``: bytes of the image that anybody looks at afterwards, a later launch included; of
+        them, what was stored is read. If it is none, all that was stored is.
         """
         host, size = self.host, len(image)
         if size > host.shell["memory_bytes"]:
@@ -63,10 +63,11 @@ class BoardEngine:
             wanted = np.zeros_like(stored)
             for part in reads:
                 wanted[part.start // GRANULE:-(-part.stop // GRANULE)] = True
+            wanted &= stored
         for first, last in _spans(wanted, _GAP):
-            words[first:last] = self._held[first:last] = host.link.read(GRANULE * first,
-                                                                        last - first)
+            self._held[first:last] = host.link.read(GRANULE * first, last - first)
             self._known[first:last] = True
+        words[wanted] = self._held[:len(words)][wanted]
         counters = host.counters()
         return Outcome(status, counters["cycles"], words.view(np.uint8)[:size], {}, counters,
                        number, message)

@@ -2,9 +2,9 @@
 ``info``, ``counters``.
 
 :func:`connect` opens a board by URL: ``serial:///dev/ttyUSB1``, ``socket://localhost:5000`` (a
-simulated board), ``sim:vta?preset=block8&board=ulx3s_85f`` (the same in this process, any design
-and its options), or ``model:vta?preset=block4`` (NumPy). It reads what is there before anything
-else is done.
+simulated board), ``sim:vta?preset=block8&board=ulx3s_85f`` (the same in this process: any design
+and its options, ``board``, ``baud`` and ``memory``), or ``model:vta?preset=block4`` (NumPy; also
+``memory``). It reads what is there before anything else is done.
 """
 
 import argparse
@@ -197,6 +197,8 @@ def _port(url: str, baud: int) -> Any:
     require("serial", "pyserial", "boards")
     import serial
 
+    if scheme not in ("serial", "socket"):
+        raise ValueError(f"url must begin with serial:, socket:, {':, '.join(_MADE)}:, not {url!r}")
     try:
         return serial.serial_for_url(rest[2:] if scheme == "serial" else url, baudrate=baud)
     except serial.SerialException as error:
@@ -221,8 +223,8 @@ def _simulated(name: str, options: dict[str, str]) -> Any:
     from boards.simulated import SimulatedBoard, of_board
 
     board = of_board(options.pop("board")) if "board" in options else {}
-    if "baud" in options:
-        board["baud"] = int(options.pop("baud"))
+    numbers = _numbers(options, "baud", "memory")
+    board |= numbers | ({"sdram": ""} if "memory" in numbers else {})
     design, config = _configuration(name, options)
     return SimulatedBoard(design.make(config), asdict(config), **board)
 
@@ -232,8 +234,18 @@ def _model(name: str, options: dict[str, str]) -> Any:
 
     if name != "vta":
         raise ValueError(f"url must be model:vta, the design with a board of models, not {name!r}")
+    memory = _numbers(options, "memory")
     _, config = _configuration(name, options)
-    return ModelBoard(preset(config.preset))
+    return ModelBoard(preset(config.preset), **memory)
+
+
+def _numbers(options: dict[str, str], *names: str) -> dict[str, int]:
+    """Those of ``names`` that are among the options, which then are not any more."""
+    found = {name: options.pop(name) for name in names if name in options}
+    for name, text in found.items():
+        if not text.isdecimal():
+            raise ValueError(f"{name} must be a whole number, not {text!r}")
+    return {name: int(text) for name, text in found.items()}
 
 
 # Boards that are made here; they need what a real board does not.
@@ -297,9 +309,8 @@ def _samples(path: str) -> Any:
     """An array, or arrays by name."""
     try:
         found = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"input must be an .npy or .npz file of numbers, not {path!r} "
-                         f"({error})") from None
+    except (ValueError, EOFError):
+        raise ValueError(f"input must be an .npy or .npz file of numbers, not {path!r}") from None
     return found if isinstance(found, np.ndarray) else dict(found)
 
 

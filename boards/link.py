@@ -81,6 +81,8 @@ class Link:
 
     def __init__(self, port: Any, *, timeout: float = 0.25, attempts: int = 12,
                  baud: int = 1_000_000):
+        if not timeout > 0:
+            raise ValueError(f"timeout must be above 0 s, not {timeout!r}")
         self.port = port
         self.attempts = attempts
         self.tally = Tally()

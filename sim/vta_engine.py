@@ -67,8 +67,9 @@ class IssEngine:
             reads: Sequence[slice] | None = None) -> Outcome:
         """Execute the stream in ``image`` (uint8, left as it is) from reset.
 
-        ``order`` is that of :func:`sim.golden.vta.simulate`. ``reads``: bytes of DRAM that will be
-        looked at; an engine far away may leave the others as they were. None: all that is stored.
+        ``order`` is that of :func:`sim.golden.vta.simulate`. ``reads``: bytes of DRAM that anybody
+        looks at afterwards, a later launch included; an engine far away may leave the others as
+        they were. None: all that is stored.
         """
         dram, machine = image.copy(), Machine(self.config)
         words = from_binary(image[insn_addr:insn_addr + 16 * insn_count].tobytes())

@@ -1,6 +1,7 @@
 """Compiled networks: DRAM with everything in it, what to launch, and facts about it."""
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -119,8 +120,8 @@ class Compiled:
                 continue
             outcome = engine.run(image, step.insn_addr, step.insn_count,
                                  conditions or sim.Conditions(),
-                                 reads=[self._slice(self.network.tensors[name])
-                                        for name in step.results])
+                                 reads=[self._extent(name) for name, (_, last)
+                                        in step.alive.items() if last == step.insn_count])
             problems = [note for name in _CHECKED for note in outcome.notes.get(name, ())]
             if outcome.status != 0 or problems:
                 raise ToolError(outcome.message or problems[0])
@@ -132,6 +133,12 @@ class Compiled:
                 values[name] = unpack(raw, self.network.tensors[name], self.config, samples)
             watch(step, values)
         return values
+
+    def _extent(self, name: str) -> slice:
+        """Bytes of a block of the memory plan."""
+        place, unit = self.places[name], self.config.element_bytes("out")
+        start = self.base + place.base * unit
+        return slice(start, start + math.prod(place.shape) * unit)
 
     def _slice(self, tensor: Tensor) -> slice:
         unit = self.config.element_bytes("out")

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import re
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ from hw.bus.csr import AxiLite, AxiLiteSlave
 from hw.compiler.api import compile
 from hw.compiler.builder import Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
 from hw.compiler.front import load
+from hw.options import command
 from hw.sdram import CHIPS
 from hw.vta.config import preset
 from hw.vta.core import VtaCore
@@ -205,12 +207,49 @@ def test_run(url, networks, tmp_path, capsys):
     ("sim:gpu", ValueError, "url must name one of .*, not 'gpu'"),
     ("model:lutnet", ValueError, "url must be model:vta, the design .*, not 'lutnet'"),
     ("sim:vta?size=3", ValueError, "options of vta must be of preset, not size"),
+    ("sim:vta?baud=fast", ValueError, "baud must be a whole number, not 'fast'"),
+    ("sim:vta?board=pynq", ValueError, "board must be one of .*, not 'pynq'"),
+    ("model:vta?memory=6", ValueError, "memory must be a multiple of 4 bytes, not 6"),
+    ("tty:1", ValueError, "url must begin with serial:, socket:, sim:, model:, not 'tty:1'"),
     ("socket://localhost:1", LinkError, "cannot open 'socket://localhost:1': .*"),
     ("serial:///dev/nothing", LinkError, "cannot open 'serial:///dev/nothing': .*"),
 ])
 def test_wrong_url(url, error, said):
     with pytest.raises(error, match=f"^{said}"):
         connect(url)
+
+
+# Everything a user can do wrong is one line and exit code 2.
+@pytest.mark.parametrize("words, said", [
+    ("socket://localhost:1 info", "cannot open 'socket://localhost:1': .*"),
+    ("model:vta?preset=block4 --timeout 0 info", "timeout must be above 0 s, not 0.0"),
+    ("model:vta?preset=block4 run none.onnx --input none.npy", "none.npy: No such file .*"),
+    ("model:vta?preset=block4 selftest none.onnx", "model must be a file, not 'none.onnx'"),
+    ("model:vta?preset=block4 program none --insn-count 1", "none: No such file .*"),
+    (f"model:vta?preset=block4 program {__file__} --insn-count 1 --fingerprint 3",
+     "the program must be made for this core .*, not for 0x00000003"),
+    (f"model:vta?preset=block4&memory=64 program {__file__} --insn-count 1",
+     "data must end within the board's 64 bytes of memory, not at .*"),
+])
+def test_wrong_command(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command(main)(words.split())
+    assert ended.value.code == 2
+    assert re.fullmatch(f"error: {said}\n", capsys.readouterr().err)
+
+
+def test_a_core_for_another_program(networks):
+    model, samples = networks[0]
+    with connect("model:vta?preset=default") as host, pytest.raises(
+            ValueError, match="^the program must be made for this core .*, not for"):
+        model.run(samples, engine=BoardEngine(host))
+
+
+def test_a_program_that_does_not_fit(networks):
+    model, samples = networks[0]
+    with connect("model:vta?preset=block4&memory=4096") as host, pytest.raises(
+            ValueError, match="^the program must fit the board's 4,096 bytes of memory, not take"):
+        model.run(samples, engine=BoardEngine(host))
 
 
 class Wide(wiring.Component):
