@@ -30,6 +30,8 @@ from .settings import TrainConfig
 MODELS = Path(__file__).parent / "models"
 _HELP = {
     "nodes": "nodes of each layer, as in 500,100",
+    "stages": "in front of the layers, for images: conv24:5, conv24:5b (border), pool2, "
+              "separated by commas",
     "inputs": "inputs of a node, 2 to 6",
     "narrow": "share of the last layer's nodes with one input less, for carry-chain counters",
     "family": "dwn, bb or hybrid",
@@ -57,6 +59,13 @@ def _nodes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def _stages(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+_TUPLES = {"nodes": _nodes, "stages": _stages}
+
+
 def _train_options(parser) -> None:
     _data_option(parser)
     parser.add_argument("-o", "--output", default="build/lutnet", metavar="DIR",
@@ -80,8 +89,9 @@ def _config_options(parser) -> None:
             group.add_argument(name, dest=field.name, action="store_true", help=_HELP[field.name])
         else:
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+            shown = "none" if shown == "" else shown
             group.add_argument(name, dest=field.name, default=default,
-                               type=_nodes if isinstance(default, tuple) else type(default),
+                               type=_TUPLES.get(field.name, type(default)),
                                metavar=field.name.upper(),
                                help=f"{_HELP[field.name]} (default: {shown})")
 
@@ -206,7 +216,7 @@ def measure(row: dict, data) -> dict:
     options = dict(row.get("options", {}))
     if "registers" in options:
         options["registers"] = tuple(options["registers"])
-    codes = network.encoder.codes(data.x_test)
+    codes = network.codes(data.x_test)
     right = sum(int((golden.run(network, codes[i:i + 2000]).result
                      == data.y_test[i:i + 2000]).sum()) for i in range(0, len(codes), 2000))
     counted = figures(network, NetworkConfig(fabric=row["fabric"], **options))

@@ -7,7 +7,9 @@ from typing import Any
 from hw.options import option
 
 from .config import NetworkConfig
-from .network import Network, network_from_file
+from .model import load
+from .network import Network
+from .streaming import StreamingNetwork
 
 __all__ = ["LutnetConfig", "lutnet", "lutnet_facts"]
 
@@ -40,17 +42,36 @@ class LutnetConfig:
                              tables=self.tables, stream=self.form == "stream")
 
 
-def lutnet(config: LutnetConfig) -> Network:
-    """The component that ``config`` describes."""
-    return network_from_file(config.model or DEFAULT, config.network())
+def lutnet(config: LutnetConfig) -> Network | StreamingNetwork:
+    """The component that ``config`` describes: pixel by pixel for a model with convolutions."""
+    model = load(config.model or DEFAULT)
+    if model.front is None:
+        return Network(model, config.network())
+    if config.form != "stream":
+        raise ValueError(f"form must be stream for a network of pictures, not {config.form!r}")
+    return StreamingNetwork(model, config.network())
 
 
-def lutnet_facts(network: Network) -> dict[str, Any]:
-    """What the manifest says of it."""
+def _picture_facts(network: StreamingNetwork) -> dict[str, Any]:
+    model, front = network.model, network.model.front
+    pixels = front.height * front.width
+    return {
+        "interval": pixels, "picture": [front.height, front.width], "deciding": network.deciding,
+        "maps": front.shapes(model.encoder.bits), "encoder_bits": model.encoder.bits,
+    }
+
+
+def lutnet_facts(network: Network | StreamingNetwork) -> dict[str, Any]:
+    """What the manifest says of it.
+
+    ``latency``: cycles from the sample to its result, or from the pixel ``deciding`` of a picture,
+    which is the last one unless a pooling leaves some out; ``interval``: cycles between results.
+    """
     model = network.model
     return {
         "latency": network.latency, "interval": 1, "features": model.features,
         "feature_bits": model.encoder.width, "encoder_bits": len(model.used_bits()),
         "nodes": [layer.nodes for layer in model.layers],
         "inputs": [layer.n for layer in model.layers], "classes": model.classes,
+        **(_picture_facts(network) if isinstance(network, StreamingNetwork) else {}),
     }

@@ -9,19 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .layers import Convolution, Front, Layer, ModelError, Pooling, vector
+
 __all__ = ["Encoder", "Layer", "Model", "ModelError", "save", "load"]
 
-VERSION = 1
-
-
-class ModelError(ValueError):
-    """A model, or a model file, that contradicts itself; the message is one sentence."""
-
-
-def _vector(value, dtype) -> np.ndarray:
-    value = np.ascontiguousarray(value, dtype)
-    value.setflags(write=False)
-    return value
+VERSIONS = {False: 1, True: 2}  # of the file: without and with a front
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +42,7 @@ class Encoder:
     def __post_init__(self):
         for name, dtype in (("offset", np.float64), ("step", np.float64),
                             ("feature", np.int32), ("threshold", np.int32)):
-            object.__setattr__(self, name, _vector(getattr(self, name), dtype))
+            object.__setattr__(self, name, vector(getattr(self, name), dtype))
         if self.width not in range(1, 17):
             raise ModelError(f"width must be 1 to 16, not {self.width!r}")
         if self.offset.ndim != 1 or self.offset.shape != self.step.shape or not self.offset.size:
@@ -89,51 +81,28 @@ class Encoder:
         code = np.floor((x - self.offset) / self.step)
         return np.clip(code, 0, 2 ** self.width - 1).astype(kind)
 
+    def tiled(self, pixels: int) -> "Encoder":
+        """This encoder, which is one pixel's, for a picture.
 
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """Nodes of one layer: ``out[j] = tables[j, sum_i in[pins[j, i]] << i]``.
-
-    Parameters
-    ----------
-    pins : int32 (nodes, n)
-        The input of each pin; -1 is the constant 0. n is 2 to 6.
-    tables : bool (nodes, 2**n)
-    """
-
-    pins: np.ndarray
-    tables: np.ndarray
-
-    def __post_init__(self):
-        object.__setattr__(self, "pins", _vector(self.pins, np.int32))
-        object.__setattr__(self, "tables", _vector(self.tables, np.bool_))
-        if self.pins.ndim != 2 or self.n not in range(2, 7) or not self.nodes:
-            raise ModelError("pins must be a matrix of 2 to 6 columns, not of shape "
-                             f"{self.pins.shape}")
-        if self.tables.shape != (self.nodes, 2 ** self.n):
-            raise ModelError(f"tables of {self.nodes} nodes with {self.n} inputs must have shape "
-                             f"{(self.nodes, 2 ** self.n)}, not {self.tables.shape}")
-        if self.pins.min() < -1:
-            raise ModelError(f"pins must be -1 or an input's index, not {self.pins.min()}")
-
-    @property
-    def nodes(self) -> int:
-        return self.pins.shape[0]
-
-    @property
-    def n(self) -> int:
-        return self.pins.shape[1]
+        Features are those of the first pixel, of the second, and so on; bits are bit 0 of all
+        pixels, bit 1 of all pixels, and so on.
+        """
+        first = np.arange(pixels) * self.features
+        return Encoder(self.width, np.tile(self.offset, pixels), np.tile(self.step, pixels),
+                       (self.feature[:, None] + first).reshape(-1),
+                       np.repeat(self.threshold, pixels))
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Encoder, layers, head.
+    """Encoder, layers, head; for a picture, convolutions and poolings between encoder and layers.
 
     Parameters
     ----------
     encoder : :class:`Encoder`
+        With a front, that of one pixel.
     layers : tuple of :class:`Layer`
-        The first reads the encoder's bits, each other the nodes of the one before.
+        The first reads the encoder's bits, or the front's; each other the nodes of the one before.
     group : int32 (nodes of the last layer,)
         The sum to which a node counts.
     classes : :class:`int`
@@ -141,6 +110,7 @@ class Model:
         1: a regression, whose value is ``scale * sum + bias``.
     scale, bias : :class:`float`
         Of a regression.
+    front : :class:`Front` or ``None``
     """
 
     encoder: Encoder
@@ -149,15 +119,16 @@ class Model:
     classes: int
     scale: float = 1.0
     bias: float = 0.0
+    front: Front | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
-        object.__setattr__(self, "group", _vector(self.group, np.int32))
+        object.__setattr__(self, "group", vector(self.group, np.int32))
         if not self.layers:
             raise ModelError("layers must hold at least one layer")
         if self.classes not in range(1, 257):
             raise ModelError(f"classes must be 1 to 256, not {self.classes!r}")
-        width = self.encoder.bits
+        width = self.bits
         for index, layer in enumerate(self.layers):
             if layer.pins.max() >= width:
                 raise ModelError(f"pins of layer {index} must be below {width}, not "
@@ -174,18 +145,49 @@ class Model:
 
     @property
     def features(self) -> int:
-        return self.encoder.features
+        pixels = self.front.height * self.front.width if self.front else 1
+        return self.encoder.features * pixels
+
+    @property
+    def bits(self) -> int:
+        """What the first layer can read: the encoder's bits, or those of the last map."""
+        if self.front is None:
+            return self.encoder.bits
+        return int(np.prod(self.front.shapes(self.encoder.bits)[-1]))
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        """Codes of real features (samples, features), see :meth:`Encoder.codes`."""
+        encoder = self.encoder
+        if self.front:
+            encoder = encoder.tiled(self.front.height * self.front.width)
+        return encoder.codes(x)
 
     def used_bits(self) -> np.ndarray:
-        """Indices of the encoder's bits that some pin of the first layer reads, ascending."""
+        """Indices of the bits that some pin of the first layer reads, ascending."""
         used = np.unique(self.layers[0].pins)
         return used[used >= 0]
+
+
+def _pack(layer: Layer, name: str) -> dict[str, np.ndarray]:
+    return {f"pins_{name}": layer.pins,
+            f"tables_{name}": np.packbits(layer.tables, axis=1, bitorder="little")}
+
+
+def _unpack(a: dict[str, np.ndarray], name: str, what: str) -> Layer:
+    pins, packed = a[f"pins_{name}"], a[f"tables_{name}"]
+    n = pins.shape[1] if pins.ndim == 2 else 0
+    length = max(2 ** n // 8, 1)
+    if packed.shape != (len(pins), length):
+        raise ModelError(f"tables of {what} must be {length} bytes for each of {len(pins)} nodes, "
+                         f"not of shape {packed.shape}")
+    return Layer(pins, np.unpackbits(packed.astype(np.uint8), axis=1,
+                                     bitorder="little")[:, :2 ** n])
 
 
 def _arrays(model: Model) -> dict[str, np.ndarray]:
     encoder = model.encoder
     arrays = {
-        "version": np.int32(VERSION), "width": np.int32(encoder.width),
+        "version": np.int32(VERSIONS[model.front is not None]), "width": np.int32(encoder.width),
         "offset": encoder.offset, "step": encoder.step,
         "feature": encoder.feature, "threshold": encoder.threshold,
         "layers": np.int32(len(model.layers)), "group": model.group,
@@ -193,13 +195,37 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
         "bias": np.float64(model.bias),
     }
     for index, layer in enumerate(model.layers):
-        arrays[f"pins_{index}"] = layer.pins
-        arrays[f"tables_{index}"] = np.packbits(layer.tables, axis=1, bitorder="little")
+        arrays |= _pack(layer, str(index))
+    if model.front:
+        front = model.front
+        arrays["picture"] = np.array([front.height, front.width], np.int32)
+        kinds = [[stage.height, stage.width, stage.border if isinstance(stage, Convolution) else -1]
+                 for stage in front.stages]
+        arrays["stages"] = np.array(kinds, np.int32).reshape(-1, 3)
+        for index, stage in enumerate(front.stages):
+            if isinstance(stage, Convolution):
+                arrays |= _pack(stage.layer, f"stage_{index}")
     return arrays
 
 
+def _front(a: dict[str, np.ndarray]) -> Front | None:
+    if int(a["version"]) == VERSIONS[False]:
+        return None
+    if a["picture"].shape != (2,) or a["stages"].shape[1:] != (3,):
+        raise ModelError("picture and stages must have 2 values and 3 columns, not shapes "
+                         f"{a['picture'].shape} and {a['stages'].shape}")
+    stages = []
+    for index, (height, width, border) in enumerate(a["stages"].tolist()):
+        stages.append(Pooling(height, width) if border < 0 else Convolution(
+            height, width, bool(border), _unpack(a, f"stage_{index}", f"stage {index}")))
+    height, width = a["picture"].tolist()
+    return Front(height, width, tuple(stages))
+
+
 def compact(model: Model) -> Model:
-    """The same network without the encoder bits that nobody reads."""
+    """The same network without the encoder bits that nobody reads; one with a front stays."""
+    if model.front:
+        return model
     used = model.used_bits()
     place = np.full(model.encoder.bits + 1, -1, np.int32)  # the last entry serves pin -1
     place[used] = np.arange(len(used))
@@ -234,21 +260,13 @@ def load(path: str | Path) -> Model:
     except Exception as error:  # whatever a damaged archive makes zipfile or NumPy raise
         raise ModelError(f"{path.name} cannot be read as a model: {error}") from None
     try:
-        if int(a["version"]) != VERSION:
-            raise ModelError(f"version must be {VERSION}, not {int(a['version'])}")
-        layers = []
-        for index in range(int(a["layers"])):
-            pins, packed = a[f"pins_{index}"], a[f"tables_{index}"]
-            n = pins.shape[1] if pins.ndim == 2 else 0
-            length = max(2 ** n // 8, 1)
-            if packed.shape != (len(pins), length):
-                raise ModelError(f"tables of layer {index} must be {length} bytes for each of "
-                                 f"{len(pins)} nodes, not of shape {packed.shape}")
-            layers.append(Layer(pins, np.unpackbits(packed.astype(np.uint8), axis=1,
-                                                    bitorder="little")[:, :2 ** n]))
+        if int(a["version"]) not in VERSIONS.values():
+            raise ModelError(f"version must be 1 or 2, not {int(a['version'])}")
+        layers = [_unpack(a, str(index), f"layer {index}") for index in range(int(a["layers"]))]
         return Model(
             Encoder(int(a["width"]), a["offset"], a["step"], a["feature"], a["threshold"]),
-            tuple(layers), a["group"], int(a["classes"]), float(a["scale"]), float(a["bias"]))
+            tuple(layers), a["group"], int(a["classes"]), float(a["scale"]), float(a["bias"]),
+            _front(a))
     except KeyError as error:
         raise ModelError(f"{path.name} must hold the array {error.args[0]!r}".replace("'", "")) \
             from None

@@ -1,7 +1,5 @@
 """A trained LUT network as a circuit: encoder, layers, counters, maximum."""
 
-from pathlib import Path
-
 import numpy as np
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -11,10 +9,10 @@ from .argmax import argmax
 from .circuit import Circuit, Table, Wire
 from .config import NetworkConfig
 from .encode import encode
-from .model import Layer, Model, load
+from .model import Layer, Model
 from .popcount import count
 
-__all__ = ["Network", "build", "latency_of", "network_from_file"]
+__all__ = ["Network", "build", "latency_of"]
 
 
 def _tables(inputs: dict[int, Wire], layer: Layer, nodes) -> dict[int, Table]:
@@ -147,8 +145,3 @@ class Network(wiring.Component):
             valid = after
         m.d.comb += self.o.valid.eq(valid)
         return m
-
-
-def network_from_file(path: str | Path, config: NetworkConfig | None = None) -> Network:
-    """The network of a model file; :class:`hw.lutnet.model.ModelError` if the file is not one."""
-    return Network(load(path), config)

@@ -22,6 +22,7 @@ from .config import NetworkConfig
 from .edges import EdgeModel, EdgeNetwork
 from .model import Encoder, Model, compact
 from .network import Network
+from .streaming import StreamingNetwork
 
 __all__ = ["Figures", "core_of", "figures", "netlist", "synthesis_text"]
 
@@ -69,7 +70,9 @@ def synthesis_text(model: Model | EdgeModel, config: NetworkConfig,
                    name: str = "lutnet") -> tuple[str, int]:
     """Verilog of the network with the fabric's tables, their modules declared as black boxes, and
     the latency."""
-    kind = Network if isinstance(model, Model) else EdgeNetwork
+    kind = EdgeNetwork
+    if isinstance(model, Model):
+        kind = StreamingNetwork if model.front else Network
     network = kind(model, replace(config, tables="cells"))
     return _declared(to_verilog(network, name), config), network.latency
 

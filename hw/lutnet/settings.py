@@ -1,5 +1,6 @@
 """What is trained and how: the configuration of :mod:`hw.lutnet.train`."""
 
+import re
 from dataclasses import dataclass
 
 from .nodes import FAMILIES
@@ -16,6 +17,9 @@ class TrainConfig:
     ----------
     nodes : tuple of :class:`int`
         Nodes of each layer; the last is rounded down to a multiple of the classes.
+    stages : tuple of :class:`str`
+        Of a network for pictures, in front of the layers: ``conv24:5`` is a convolution of 24 nodes
+        on windows of 5 x 5, ``conv24:5b`` one with a border, ``pool2`` the OR of tiles of 2 x 2.
     inputs : :class:`int`
         Inputs of a node, 2 to 6.
     narrow : :class:`float`
@@ -38,6 +42,7 @@ class TrainConfig:
     """
 
     nodes: tuple[int, ...] = (300,)
+    stages: tuple[str, ...] = ()
     inputs: int = 6
     narrow: float = 0.0
     family: str = "dwn"
@@ -63,6 +68,8 @@ class TrainConfig:
         object.__setattr__(self, "nodes", tuple(self.nodes))
         if not self.nodes or any(n not in range(1, 100_001) for n in self.nodes):
             raise ValueError(f"nodes must be 1 to 100000 in each layer, not {self.nodes!r}")
+        object.__setattr__(self, "stages", tuple(self.stages))
+        self.parsed_stages()
         if self.inputs not in range(2, 7):
             raise ValueError(f"inputs must be 2 to 6, not {self.inputs!r}")
         if self.family not in FAMILIES:
@@ -79,3 +86,15 @@ class TrainConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
+
+    def parsed_stages(self) -> list[tuple[int, int, bool]]:
+        """Nodes (0 for a pooling), width of window or tile, border of each stage."""
+        found = []
+        for stage in self.stages:
+            match = re.fullmatch(r"conv(\d{1,4}):(\d{1,2})(b?)|pool(\d{1,2})", stage)
+            nodes, size, border, tile = match.groups() if match else ("0", "0", "", None)
+            if not match or int(tile or size) not in range(1, 17) or (not tile and nodes == "0"):
+                raise ValueError("stages must be like conv24:5, conv24:5b or pool2, with sizes of "
+                                 f"1 to 16, not {stage!r}")
+            found.append((int(nodes or 0), int(tile or size), border == "b"))
+        return found

@@ -15,59 +15,14 @@ from dataclasses import asdict
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from . import kernels, nodes, thermometer
+from . import kernels, thermometer
 from .data import Dataset, split
-from .model import Layer, Model
+from .model import Model
 from .settings import TrainConfig
+from .state import BLOCK, STATE, LayerState
+from .train_front import FrontTrainer
 
 __all__ = ["TrainConfig", "Trainer"]
-
-BLOCK = 16  # nodes that share a pool of candidates and one matrix product
-
-
-class _LayerState:
-    """Weights, wiring and optimiser of one layer."""
-
-    def __init__(self, config, count, useful, features, learned, narrow, rng):
-        n = config.inputs
-        self.family, self.n, self.count, self.features = config.family, n, count, features
-        self.w = nodes.initial(config.family, count, n, rng)
-        self.m, self.v = np.zeros_like(self.w), np.zeros_like(self.w)
-        self.seen = np.ones((count, 2 ** n), np.float32)  # running address counts, for `bb`
-        self.narrow = narrow
-        self.scores = None
-        if learned:
-            size = min(config.candidates or len(useful), len(useful))
-            starts = range(0, count, BLOCK)
-            whole = size == len(useful)
-            self.pools = [useful if whole else np.sort(rng.choice(useful, size, False))
-                          for _ in starts]
-            self.scores = np.zeros((3, len(starts), size, n * BLOCK), np.float32)
-            self.scores[0] = rng.random((len(starts), size, n * BLOCK), np.float32)
-            self.pins = np.zeros((count, n), np.int32)
-            for b in range(len(starts)):
-                self.connect(b, self.scores[0, b].argmax(0))
-        else:  # every input is read equally often, give or take one
-            times = -(-count * n // len(useful))
-            drawn = np.concatenate([rng.permutation(useful) for _ in range(times)])
-            self.pins = drawn[:count * n].reshape(count, n).astype(np.int32)
-            self.pins[self.narrow, n - 1] = features
-
-    def connect(self, block, best):
-        first = block * BLOCK
-        last = min(first + BLOCK, self.count)
-        chosen = self.pools[block][best].reshape(BLOCK, self.n)[:last - first]
-        self.pins[first:last] = chosen
-        self.pins[self.narrow, self.n - 1] = self.features  # the constant
-
-    def bits(self):
-        return nodes.bits_of(self.family, self.w, self.seen)
-
-    def luts(self):
-        packed = np.zeros((self.count, 8), np.uint8)
-        raw = np.packbits(self.bits(), axis=1, bitorder="little")
-        packed[:, :raw.shape[1]] = raw
-        return packed.view(np.uint64)[:, 0]
 
 
 class Trainer:
@@ -90,8 +45,20 @@ class Trainer:
         if (config.shift or config.degrees or config.zoom) and data.image is None:
             raise ValueError("shift, degrees and zoom must be 0 for data that are not images")
         fit_rows, self.held = split(len(data.x_train), config.validation, config.seed + 1)
-        self.encoder = thermometer.fit(data.x_train[fit_rows], config.encoder,
-                                       levels=config.levels, width=config.width)
+        self.front = None
+        rng = np.random.default_rng(config.seed)
+        if config.stages:
+            if data.image is None:
+                raise ValueError("stages must be empty for data that are not images")
+            pixels = data.image[0] * data.image[1]
+            seen = data.x_train[fit_rows].reshape(len(fit_rows) * pixels, -1)
+            self.pixel = thermometer.fit(seen, config.encoder, levels=config.levels,
+                                         width=config.width)
+            self.encoder = self.pixel.tiled(pixels)
+            self.front = FrontTrainer(config, data.image, self.pixel.bits, rng)
+        else:
+            self.encoder = thermometer.fit(data.x_train[fit_rows], config.encoder,
+                                           levels=config.levels, width=config.width)
         self.augmented = bool(config.shift or config.degrees or config.zoom)
         self.codes = self.encoder.codes(data.x_train)
         if self.augmented and data.x_train.dtype != np.uint8:
@@ -101,7 +68,7 @@ class Trainer:
         if self.regression:
             y = data.y_train[fit_rows]
             self.centre, self.spread = float(y.mean()), float(max(y.std(), 1e-12))
-        rng = np.random.default_rng(config.seed)
+        self.bits = self.front.bits if self.front else self.encoder.bits
         useful = self._useful()
         self.layers = []
         for index, count in enumerate(counts):
@@ -111,8 +78,8 @@ class Trainer:
                 size = count // self.classes
                 inside = np.arange(count) % size
                 narrow = inside >= size - round(config.narrow * size)
-            self.layers.append(_LayerState(
-                config, count, useful, self.encoder.bits if index == 0 else counts[index - 1],
+            self.layers.append(LayerState(
+                config, count, useful, self.bits if index == 0 else counts[index - 1],
                 index == 0 or config.deep_wiring, narrow, rng))
             useful = np.arange(count)
         self.group = np.repeat(np.arange(self.classes), counts[-1] // self.classes)\
@@ -124,25 +91,26 @@ class Trainer:
         self.progress: list[tuple[int, float, float, float]] = []
 
     def _useful(self):
-        """Encoder bits that are not all but constant on the training rows."""
-        sample = self.codes[self.rows[:20_000]].T
-        bits = np.empty((self.encoder.bits + 1, sample.shape[1]), np.uint8)
-        kernels.encode(np.ascontiguousarray(sample), self.encoder.feature,
-                       self.encoder.threshold, bits)
+        """Bits for the first layer that are not all but constant on the training rows."""
+        if self.front:
+            return np.arange(self.bits)  # they are still to be learned
+        bits = self._encoded(np.ascontiguousarray(self.codes[self.rows[:20_000]].T))
         mean = bits[:-1].mean(1)
         useful = np.flatnonzero(np.minimum(mean, 1 - mean) > 0.005)
-        return useful if len(useful) >= 2 else np.arange(self.encoder.bits)
+        return useful if len(useful) >= 2 else np.arange(self.bits)
 
     # One batch
 
-    def _batch_bits(self, rows):
-        if self.augmented:
-            codes = self._augment(self.raw[rows])
-        else:
-            codes = np.ascontiguousarray(self.codes[rows].T)
-        bits = np.empty((self.encoder.bits + 1, len(rows)), np.uint8)
+    def _encoded(self, codes):
+        """The encoder's bits, uint8 (bits + 1, samples), of codes (features, samples)."""
+        bits = np.empty((self.encoder.bits + 1, codes.shape[1]), np.uint8)
         kernels.encode(codes, self.encoder.feature, self.encoder.threshold, bits)
         return bits
+
+    def _batch_bits(self, rows):
+        if self.augmented:
+            return self._encoded(self._augment(self.raw[rows]))
+        return self._encoded(np.ascontiguousarray(self.codes[rows].T))
 
     def _augment(self, images):
         c, count = self.config, len(images)
@@ -170,19 +138,15 @@ class Trainer:
     def _forward(self, bits, keep):
         """Outputs of the last layer; ``keep``: update running counts, return all addresses."""
         addresses, inputs = [], []
+        if self.front:
+            bits = self.front.forward(bits, keep, first=self.ticks == 0)
         for index, layer in enumerate(self.layers):
             addr = np.empty((layer.count, bits.shape[1]), np.uint8)
             last = index == len(self.layers) - 1
             out = np.zeros((layer.count + (not last), bits.shape[1]), np.uint8)
             if keep and layer.family == "bb":  # its bits depend on the batch
                 kernels.forward(bits, layer.pins, np.zeros(layer.count, np.uint64), addr, out)
-                zero = np.zeros((1, bits.shape[1]), np.float32)
-                total = np.empty_like(layer.w)
-                count = np.empty(layer.w.shape, np.int32)
-                kernels.address_sums(addr, np.zeros(layer.count, np.int32), zero, total, count)
-                if self.ticks == 0:
-                    layer.seen = count.astype(np.float32)
-                layer.seen = (0.9 * layer.seen + 0.1 * count).astype(np.float32)
+                layer.watch(addr, self.ticks == 0)
             kernels.forward(bits, layer.pins, layer.luts(), addr, out)
             inputs.append(bits)
             addresses.append(addr)
@@ -214,22 +178,19 @@ class Trainer:
         rows = self.group
         for index in reversed(range(len(self.layers))):
             layer, addr = self.layers[index], addresses[index]
-            total = np.empty_like(layer.w)
-            count = np.empty(layer.w.shape, np.int32)
-            kernels.address_sums(addr, rows, grad, total, count)
             learn = wire and layer.scores is not None
-            dw, slope, offset = nodes.backward_tables(layer.family, layer.w, total, count,
-                                                      want_slope=learn or index > 0)
-            if learn or index > 0:
-                below = np.zeros(inputs[index].shape, np.float32) if index else None
+            deeper = index > 0 or self.front is not None
+            dw, slope, offset = layer.backward(addr, rows, grad, learn or deeper)
+            below = None
+            if learn or deeper:
+                below = np.zeros(inputs[index].shape, np.float32) if deeper else None
                 self._pins(layer, addr, rows, grad, slope, offset, inputs[index], below,
                            learn, rate)
-            low = 0.0 if layer.family == "bb" else -1.0
-            kernels.adam(layer.w.reshape(-1), layer.m.reshape(-1), layer.v.reshape(-1),
-                         dw.reshape(-1), rate * self.config.rate, self.ticks,
-                         np.float32(low), np.float32(1))
-            if index:
+            layer.learn(dw, rate * self.config.rate, self.ticks)
+            if below is not None:
                 grad, rows = below, np.arange(len(below) - 1, dtype=np.int32)
+        if self.front:
+            self.front.backward(grad, rate * self.config.rate, self.ticks)
 
     def _pins(self, layer, addr, rows, grad, slope, offset, bits, below, learn, rate):
         samples = addr.shape[1]
@@ -294,12 +255,10 @@ class Trainer:
 
     def sums(self, codes: np.ndarray) -> np.ndarray:
         """Group sums of coded samples, float32 (classes, samples)."""
-        parts = []
-        for first in range(0, len(codes), 1024):
-            part = np.ascontiguousarray(codes[first:first + 1024].T)
-            bits = np.empty((self.encoder.bits + 1, part.shape[1]), np.uint8)
-            kernels.encode(part, self.encoder.feature, self.encoder.threshold, bits)
-            out = self._forward(bits, False)[0]
+        parts, size = [], 256 if self.front else 1024
+        for first in range(0, len(codes), size):
+            part = np.ascontiguousarray(codes[first:first + size].T)
+            out = self._forward(self._encoded(part), False)[0]
             sums = np.zeros((self.classes, part.shape[1]), np.float32)
             kernels.group_sums(out, self.group, sums)
             parts.append(sums)
@@ -315,17 +274,18 @@ class Trainer:
 
     def model(self) -> Model:
         """The network as it stands, with Boolean tables."""
-        layers = []
-        for layer in self.layers:
-            pins = np.where(layer.pins == layer.features, -1, layer.pins)
-            layers.append(Layer(pins, layer.bits()))
         scale, bias = 1.0, 0.0
         if self.regression:
             scale = self.spread / self.tau
             bias = self.centre - len(self.group) / 2 * scale
-        return Model(self.encoder, tuple(layers), self.group, self.classes, scale, bias)
+        return Model(self.pixel if self.front else self.encoder,
+                     tuple(layer.layer() for layer in self.layers), self.group, self.classes,
+                     scale, bias, self.front.front() if self.front else None)
 
     # Checkpoints
+
+    def _states(self):
+        return [*(self.front.states if self.front else ()), *self.layers]
 
     def save(self, path) -> None:
         """Everything that :meth:`resume` needs."""
@@ -333,8 +293,8 @@ class Trainer:
                   "progress": np.array(self.progress, np.float64).reshape(-1, 4),
                   "config": repr(asdict(self.config)),
                   "random": repr(self.rng.bit_generator.state)}
-        for index, layer in enumerate(self.layers):
-            for name in ("w", "m", "v", "seen", "pins", "scores"):
+        for index, layer in enumerate(self._states()):
+            for name in STATE:
                 value = getattr(layer, name)
                 if value is not None:
                     arrays[f"{name}_{index}"] = value
@@ -351,7 +311,7 @@ class Trainer:
             self.wiring_ticks = int(file["wiring_ticks"])
             self.progress = [(int(e), *map(float, rest)) for e, *rest in file["progress"]]
             self.rng.bit_generator.state = ast.literal_eval(str(file["random"]))
-            for index, layer in enumerate(self.layers):
-                for name in ("w", "m", "v", "seen", "pins", "scores"):
+            for index, layer in enumerate(self._states()):
+                for name in STATE:
                     if f"{name}_{index}" in file:
                         setattr(layer, name, file[f"{name}_{index}"])

@@ -1,31 +1,59 @@
-"""Model of the LUT networks: codes to bits, bits to nodes, sums, label."""
+"""Model of the LUT networks: codes to bits, bits to maps and nodes, sums, label."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from hw.lutnet.layers import Convolution, Pooling
 from hw.lutnet.model import Model
 
-__all__ = ["Trace", "run", "encode", "layer", "sums", "label", "regress"]
+__all__ = ["Trace", "run", "encode", "convolve", "pool", "layer", "sums", "label", "regress"]
 
 
 @dataclass(frozen=True)
 class Trace:
     """What a network computes on a batch.
 
-    ``bits``: bool (samples, encoder bits); ``outputs``: bool (samples, nodes) of each layer;
-    ``sums``: int64 (samples, classes); ``result``: int64 labels, or the sum of a regression.
+    ``bits``: bool (samples, encoder bits), of all pixels with a front; ``maps``: bool (samples,
+    channels, height, width) of each of its stages; ``outputs``: bool (samples, nodes) of each
+    layer; ``sums``: int64 (samples, classes); ``result``: int64 labels, or the sum of a regression.
     """
 
     bits: np.ndarray
     outputs: tuple[np.ndarray, ...]
     sums: np.ndarray
     result: np.ndarray
+    maps: tuple[np.ndarray, ...] = ()
 
 
 def encode(codes: np.ndarray, feature: np.ndarray, threshold: np.ndarray) -> np.ndarray:
     """``bit[s, e] = codes[s, feature[e]] > threshold[e]``."""
     return codes[:, feature].astype(np.int64) > threshold
+
+
+def convolve(bits: np.ndarray, stage: Convolution) -> np.ndarray:
+    """bool (samples, nodes, rows, columns) from (samples, channels, height, width)."""
+    if stage.border:
+        bits = np.pad(bits, ((0, 0), (0, 0), (stage.height - 1, 0), (stage.width - 1, 0)))
+    rows, columns = bits.shape[2] - stage.height + 1, bits.shape[3] - stage.width + 1
+    out = np.empty((len(bits), stage.layer.nodes, rows, columns), np.bool_)
+    for j, (pins, table) in enumerate(zip(stage.layer.pins.tolist(), stage.layer.tables)):
+        address = np.zeros((len(bits), rows, columns), np.uint8)
+        for i, pin in enumerate(pins):
+            if pin >= 0:
+                k, y, x = np.unravel_index(pin, (bits.shape[1], stage.height, stage.width))
+                address |= bits[:, k, y:y + rows, x:x + columns].astype(np.uint8) << i
+        out[:, j] = table[address]
+    return out
+
+
+def pool(bits: np.ndarray, stage: Pooling) -> np.ndarray:
+    """bool (samples, channels, rows, columns): the OR of each tile."""
+    samples, channels, height, width = bits.shape
+    rows, columns = height // stage.height, width // stage.width
+    tiles = bits[:, :, :rows * stage.height, :columns * stage.width]
+    tiles = tiles.reshape(samples, channels, rows, stage.height, columns, stage.width)
+    return np.logical_or.reduce(tiles, axis=(3, 5))
 
 
 def layer(inputs: np.ndarray, pins: np.ndarray, tables: np.ndarray) -> np.ndarray:
@@ -55,10 +83,20 @@ def regress(model: Model, total: np.ndarray) -> np.ndarray:
 
 def run(model: Model, codes: np.ndarray) -> Trace:
     """The network on codes (samples, features), unsigned."""
-    bits = encode(codes, model.encoder.feature, model.encoder.threshold)
-    outputs, value = [], bits
+    front, encoder, maps = model.front, model.encoder, []
+    if front:
+        encoder = encoder.tiled(front.height * front.width)
+    bits = value = encode(codes, encoder.feature, encoder.threshold)
+    if front:
+        value = value.reshape(len(codes), -1, front.height, front.width)
+        for stage in front.stages:
+            value = convolve(value, stage) if isinstance(stage, Convolution) else pool(value, stage)
+            maps.append(value)
+        value = value.reshape(len(codes), -1)
+    outputs = []
     for part in model.layers:
         value = layer(value, part.pins, part.tables)
         outputs.append(value)
     total = sums(value, model.group, model.classes)
-    return Trace(bits, tuple(outputs), total, label(total) if model.classes > 1 else total[:, 0])
+    return Trace(bits, tuple(outputs), total, label(total) if model.classes > 1 else total[:, 0],
+                 tuple(maps))

@@ -85,7 +85,7 @@ BROKEN = [
     ({"group": _put(3)},                       "m.npz: group must be 0 to 2, not 3"),
     ({"step": lambda s: s[1:]},                "m.npz: offset and step must have one value for "
                                                r"each feature, not \(13,\) and \(12,\)"),
-    ({"version": _put(9)},                     "m.npz: version must be 1, not 9"),
+    ({"version": _put(9)},                     "m.npz: version must be 1 or 2, not 9"),
     ({"width": _put(0)},                       "m.npz: width must be 1 to 16, not 0"),
     ({"group": None},                          "m.npz must hold the array group"),
 ]

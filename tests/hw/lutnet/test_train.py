@@ -13,6 +13,7 @@ from sim.golden import lutnet as golden
 
 QUICK = TrainConfig(nodes=(100,), epochs=15, candidates=24, seed=3)
 SHORT = replace(QUICK, epochs=4, nodes=(40,))
+PICTURES = {"stages": ("conv6:3", "pool2", "conv5:2b"), "encoder": "uniform", "levels": 2}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,8 @@ LEARNS = [
     ({"nodes": (60, 50), "deep_wiring": True},       0.65),
     ({"shift": 1.0},                                 0.45),
     ({"degrees": 5.0, "zoom": 0.05, "narrow": 0.5},  0.75),
+    ({"stages": ("conv12:3b", "pool2"), "encoder": "uniform"},           0.75),
+    ({**PICTURES, "family": "bb", "epochs": 8},      0.60),
 ]
 
 
@@ -65,25 +68,28 @@ def test_same_seed_same_network(digits):
     assert (first.layers[0].tables != other.layers[0].tables).any()
 
 
-@pytest.mark.parametrize("options", [{}, {"family": "bb", "nodes": (50, 30)}, {"inputs": 3}])
+@pytest.mark.parametrize("options", [{}, {"family": "bb", "nodes": (50, 30)}, {"inputs": 3},
+                                     PICTURES, {**PICTURES, "family": "bb", "shift": 1.0}])
 def test_model_computes_what_was_trained(digits, options, tmp_path):
     trainer = _train(digits, replace(SHORT, narrow=0.5, **options))
     save(tmp_path / "model.npz", trainer.model())
     model = load(tmp_path / "model.npz")
-    trace = golden.run(model, model.encoder.codes(digits.x_test))
+    trace = golden.run(model, model.codes(digits.x_test))
     np.testing.assert_array_equal(trace.sums.T, trainer.sums(trainer.encoder.codes(digits.x_test)))
     assert (trace.result == digits.y_test).mean() == _accuracy(trainer, digits)
 
 
-def test_resumed_run_is_the_same_run(digits, tmp_path):
-    whole = _train(digits, SHORT)
-    part = Trainer(digits, SHORT)
+@pytest.mark.parametrize("options", [{}, PICTURES])
+def test_resumed_run_is_the_same_run(digits, options, tmp_path):
+    config = replace(SHORT, **options)
+    whole = _train(digits, config)
+    part = Trainer(digits, config)
     for _ in range(2):
         part.step()
     part.save(tmp_path / "checkpoint.npz")
-    rest = Trainer(digits, SHORT)
+    rest = Trainer(digits, config)
     rest.resume(tmp_path / "checkpoint.npz")
-    while rest.epoch < SHORT.epochs:
+    while rest.epoch < config.epochs:
         rest.step()
     np.testing.assert_array_equal(rest.model().layers[0].tables, whole.model().layers[0].tables)
     assert rest.progress == whole.progress
@@ -139,6 +145,9 @@ WRONG = [
     ({"encoder": "gray"},        "encoder must be one of uniform, distributive, bit, not 'gray'"),
     ({"validation": 0.9},        "validation must be 0 to 0.5, not 0.9"),
     ({"epochs": 0},              "epochs must be 1 to 10000, not 0"),
+    ({"stages": ("conv5",)},     "stages must be like conv24:5, conv24:5b or pool2, with sizes of "
+                                 "1 to 16, not 'conv5'"),
+    ({"stages": ("pool17",)},    "stages must be like .*, not 'pool17'"),
     ({"rate": -1.0},             "rate must be 0 to 1, not -1.0"),
 ]
 
@@ -147,6 +156,11 @@ WRONG = [
 def test_wrong_configuration(options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         TrainConfig(**options)
+
+
+def test_stages_need_pictures():
+    with pytest.raises(ValueError, match="^stages must be empty for data that are not images$"):
+        Trainer(datasets.load("diabetes"), TrainConfig(stages=("pool2",)))
 
 
 def test_too_few_nodes(digits):
