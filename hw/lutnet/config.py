@@ -10,6 +10,7 @@ __all__ = ["FABRICS", "HEADS", "PLACES", "NetworkConfig"]
 FABRICS = {"xc7": "carry", "ecp5": "compressor", "ice40": "compressor"}  # and their counters
 
 HEADS = (*STYLES, "none")
+RESULTS = ("label", "sums")
 PLACES = ("encode", "layers", "sums", "label")
 
 
@@ -24,6 +25,8 @@ class NetworkConfig:
     head : :class:`str`
         ``carry`` or ``compressor``, see :mod:`hw.lutnet.popcount`; empty chooses by the fabric.
         ``none`` leaves counters and maximum out: the result is the last layer's bits.
+    result : :class:`str`
+        ``label``, or ``sums``: the sums of all groups instead of the label, for those who add up.
     registers : tuple of :class:`str`
         Behind which parts there is a register: ``encode``, ``layers`` (each of them), ``sums``,
         ``label``.
@@ -38,6 +41,7 @@ class NetworkConfig:
 
     fabric: str = "xc7"
     head: str = ""
+    result: str = "label"
     registers: tuple[str, ...] = ("layers", "sums", "label")
     sum_levels: int = 0
     label_levels: int = 0
@@ -53,6 +57,8 @@ class NetworkConfig:
             raise ValueError(f"head must be one of {', '.join(HEADS)}, not {self.head!r}")
         if self.head == "carry" and self.fabric != "xc7":
             raise ValueError(f"head must be compressor on {self.fabric}, not 'carry'")
+        if self.result not in RESULTS:
+            raise ValueError(f"result must be one of {', '.join(RESULTS)}, not {self.result!r}")
         if self.tables not in TABLES:
             raise ValueError(f"tables must be one of {', '.join(TABLES)}, not {self.tables!r}")
         for place in self.registers:

@@ -68,6 +68,8 @@ def build(model: Model, config: NetworkConfig,
             + [Wire(Const(0, 1), stage)] * (length - len(row)) for row in rows]
     if "sums" in config.registers:
         rows = [[c.register(w) for w in row] for row in rows]
+    if config.result == "sums":
+        return c, Cat(w.value for row in rows for w in row), rows[0][0].stage
     result = argmax(c, rows, every=config.label_levels) if model.classes > 1 else rows[0]
     if "label" in config.registers:
         result = [c.register(w) for w in result]
@@ -94,7 +96,8 @@ class Network(wiring.Component):
         ``ArrayLayout(unsigned(model.encoder.width), model.features)``. Bare: ``In`` of it; with
         ``config.stream``: ``In(stream.Signature(...))``.
     o : unsigned label; for a regression the sum of the nodes; with ``head`` "none" the bits of the
-        last layer, node 0 in the lowest
+        last layer, node 0 in the lowest; with ``result`` "sums" the sums of all groups, equally
+        wide, group 0 in the lowest bits
         Bare: ``Out`` of it; with ``config.stream``: ``Out(stream.Signature(...))``.
 
     Timing

@@ -7,7 +7,8 @@ import numpy as np
 from hw.lutnet.layers import Convolution, Pooling
 from hw.lutnet.model import Model
 
-__all__ = ["Trace", "run", "encode", "convolve", "pool", "layer", "sums", "label", "regress"]
+__all__ = ["Trace", "run", "encode", "convolve", "pool", "layer", "sums", "label", "regress",
+           "modulate", "oversample"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,22 @@ def label(total: np.ndarray) -> np.ndarray:
 def regress(model: Model, total: np.ndarray) -> np.ndarray:
     """Value of a regression from its sum (samples,)."""
     return total * model.scale + model.bias
+
+
+def modulate(codes: np.ndarray, width: int, passes: int) -> np.ndarray:
+    """uint8 (passes, samples, features): in pass m a feature is ``code > cut[m]``.
+
+    The cuts are at equal distances over the codes of ``width`` bits, ascending:
+    ``cut[m] = (m + 1) * 2**width // (passes + 1) - 1``. What is 1 more often was larger.
+    """
+    cuts = np.arange(1, passes + 1) * 2 ** width // (passes + 1) - 1
+    return (codes > cuts[:, None, None]).astype(np.uint8)
+
+
+def oversample(model: Model, codes: np.ndarray, width: int, passes: int) -> np.ndarray:
+    """Labels, or sums of a regression, from the sums of all passes over modulated codes."""
+    total = np.sum([run(model, frame).sums for frame in modulate(codes, width, passes)], axis=0)
+    return label(total) if model.classes > 1 else total[:, 0]
 
 
 def run(model: Model, codes: np.ndarray) -> Trace:
