@@ -3,7 +3,7 @@
 Prints one JSON line: accuracy (of the RTL), n, ci95 (half the width of its 95 % interval),
 equal_to_model (every answer against the golden model), latency_cycles (the longest) and interval
 (cycles between results) as measured, lut_core, lut_encoder, lut_total (null without ``--synth``). A
-regression has r2 instead of accuracy.
+regression has r2 instead of accuracy; ``--netlist`` adds netlist_n and netlist_equal.
 """
 
 import json
@@ -48,28 +48,39 @@ def _score(model: Model, results: np.ndarray, y: np.ndarray) -> dict[str, float]
             "ci95": float(1.96 * (accuracy * (1 - accuracy) / len(y)) ** 0.5)}
 
 
+def _run(engine: Engine, network: Network | StreamingNetwork, codes: np.ndarray, stall: float,
+         seed: int) -> tuple[np.ndarray, int, float]:
+    """Results, the longest latency and the mean interval of ``codes`` (samples, features)."""
+    encoder = network.model.encoder
+    rows = payload(codes.reshape(-1, encoder.features), encoder.width)
+    if not network.config.stream:
+        return engine.pipe({"i": rows}, ["o"], latency=network.latency)["o"], network.latency, 1.0
+    run = engine.run_streams({"i": rows}, {"o": len(codes)}, stall=stall, seed=seed,
+                             timeout=100 * len(rows) + 1000)
+    taken, given = run.cycles["i"], run.cycles["o"]
+    if isinstance(network, StreamingNetwork):
+        taken = taken[network.deciding::len(rows) // len(codes)]
+    interval = (given[-1] - given[0]) / max(len(given) - 1, 1)
+    return run.outputs["o"], int((given - taken).max()), float(interval)
+
+
 def report(model: Model, config: NetworkConfig, codes: np.ndarray, y: np.ndarray, *,
-           stall: float = 0.0, seed: int = 0, synth: bool = False) -> dict:
-    """The line that is printed."""
-    network: Network | StreamingNetwork = \
-        StreamingNetwork(model, config) if model.front else Network(model, config)
-    rows = payload(codes.reshape(-1, model.encoder.features), model.encoder.width)
+           stall: float = 0.0, seed: int = 0, synth: bool = False, netlist: int = 0) -> dict:
+    """The line that is printed; ``netlist``: samples that the netlist is run on, too."""
+    network = StreamingNetwork(model, config) if model.front else Network(model, config)
     with Engine(network, "lutnet") as engine:
-        if network.config.stream:
-            run = engine.run_streams({"i": rows}, {"o": len(y)}, stall=stall, seed=seed,
-                                     timeout=100 * len(rows) + 1000)
-            results = run.outputs["o"]
-            taken, given = run.cycles["i"], run.cycles["o"]
-            if isinstance(network, StreamingNetwork):
-                taken = taken[network.deciding::len(rows) // len(y)]
-            latency = int((given - taken).max())
-            interval = float((given[-1] - given[0]) / max(len(given) - 1, 1))
-        else:
-            results = engine.pipe({"i": rows}, ["o"], latency=network.latency)["o"]
-            latency, interval = network.latency, 1.0
+        results, latency, interval = _run(engine, network, codes, stall, seed)
+    expected = golden_results(model, codes)
     line = {**_score(model, results, y), "n": len(y),
-            "equal_to_model": bool((results == golden_results(model, codes)).all()),
+            "equal_to_model": bool((results == expected).all()),
             "latency_cycles": latency, "interval": interval}
+    if netlist:
+        from hw.lutnet.report import netlist as synthesised
+
+        with Engine(synthesised(model, config), "lutnet") as engine:
+            results = _run(engine, network, codes[:netlist], stall, seed)[0]
+        line |= {"netlist_n": len(results),
+                 "netlist_equal": bool((results == expected[:netlist]).all())}
     counts = dict.fromkeys(("lut_core", "lut_encoder", "lut_total"))
     if synth:
         from hw.lutnet.report import figures
@@ -93,11 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="probability that a stream pauses in a cycle (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of the pauses (default: 0)")
     parser.add_argument("--synth", action="store_true", help="count LUTs, too")
+    parser.add_argument("--netlist", type=int, default=0, metavar="N",
+                        help="run the synthesised netlist on the first N samples, too")
     options = parser.parse_args(argv)
     if not 0 <= options.stall < 1:
         raise ValueError(f"stall must be at least 0 and below 1, not {options.stall}")
-    if options.limit < 0:
-        raise ValueError(f"limit must be 0 or more, not {options.limit}")
+    for name in ("limit", "netlist"):
+        if getattr(options, name) < 0:
+            raise ValueError(f"{name} must be 0 or more, not {getattr(options, name)}")
     config = NetworkConfig(fabric=options.fabric, stream=options.stream or options.stall > 0)
     model = load(options.model)
     data = datasets.load(options.data)
@@ -105,9 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.limit:
         codes, y = codes[:options.limit], y[:options.limit]
     line = report(model, config, codes, y, stall=options.stall, seed=options.seed,
-                  synth=options.synth)
+                  synth=options.synth, netlist=options.netlist)
     print(json.dumps(line))
-    return 0 if line["equal_to_model"] else 1
+    return 0 if line["equal_to_model"] and line.get("netlist_equal", True) else 1
 
 
 if __name__ == "__main__":

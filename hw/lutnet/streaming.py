@@ -1,3 +1,5 @@
+# amaranth: UnusedElaboratable=no
+# Who only asks for the latency leaves the parts unused.
 """A LUT network for pictures that come pixel by pixel: convolutions, poolings, dense layers.
 
 Nothing keeps the picture. A convolution holds the lines that its window still needs, a pooling one

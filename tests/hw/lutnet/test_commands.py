@@ -33,9 +33,29 @@ def test_train_then_simulate(tmp_path, capsys):
     assert line["equal_to_model"] is True
     assert line["accuracy"] == pytest.approx(trained["test"])
     assert line["n"] == 359
-    assert simulate.main(["--model", str(tmp_path / "model.npz"), "--stream"]) == 0
+    assert simulate.main(["--model", str(tmp_path / "model.npz"), "--stream",
+                          "--netlist", "100"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert (line["latency_cycles"], line["interval"]) == (3, 1.0)
+    assert (line["netlist_n"], line["netlist_equal"]) == (100, True)
+
+
+def test_convolution_from_training_to_netlist(tmp_path, capsys):
+    _train(tmp_path, "--stages", "conv6:3b,pool2", "--encoder", "uniform", "--levels", "1")
+    trained = json.loads(capsys.readouterr().out)
+    model = str(tmp_path / "model.npz")
+    assert simulate.main(["--model", model, "--netlist", "50"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["accuracy"] == pytest.approx(trained["test"])
+    assert (line["equal_to_model"], line["netlist_equal"]) == (True, True)
+    component = make(LutnetConfig(model=model))
+    assert "module lutnet" in to_verilog(component, "lutnet")
+    facts = lutnet_facts(component)
+    assert (line["latency_cycles"], line["interval"]) == (facts["latency"], 64.0)
+    assert (facts["latency"], facts["interval"], facts["deciding"]) == (7, 64, 63)
+    assert facts["maps"] == [(1, 8, 8), (6, 8, 8), (6, 4, 4)]
+    with pytest.raises(ValueError, match="^form must be stream for a network of pictures"):
+        make(LutnetConfig(model=model, form="bare"))
 
 
 def test_resume_continues(tmp_path, capsys):

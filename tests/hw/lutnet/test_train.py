@@ -44,8 +44,8 @@ LEARNS = [
     ({"nodes": (60, 50), "deep_wiring": True},       0.65),
     ({"shift": 1.0},                                 0.45),
     ({"degrees": 5.0, "zoom": 0.05, "narrow": 0.5},  0.75),
-    ({"stages": ("conv12:3b", "pool2"), "encoder": "uniform"},           0.75),
-    ({**PICTURES, "family": "bb", "epochs": 8},      0.60),
+    ({"stages": ("conv12:3b", "pool2"), "encoder": "uniform"},           0.65),
+    ({**PICTURES, "family": "bb", "epochs": 8},      0.50),
 ]
 
 
