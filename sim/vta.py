@@ -9,12 +9,12 @@ The level says what executes: an engine of :data:`sim.vta_engine.ENGINES`.
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hw.tools import ToolError
+from hw.options import Parser, command
 from hw.vta.config import PRESETS, read_config
 from hw.vta.isa import Fault
 from sim.vta_bench import BENCHES, bench
@@ -79,28 +79,23 @@ def _bench(args) -> tuple[dict, int]:
     return report, int(report["status"] != "done")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        sys.stderr.write(f"{self.prog}: {message}\n")
-        raise SystemExit(2)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m sim.vta", description=__doc__.splitlines()[0],
-                     epilog="docs/vta.md has an example of each.")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m sim.vta", description=__doc__.splitlines()[0],
+                    epilog="docs/vta.md has an example of each.")
     commands = parser.add_subparsers(required=True, metavar="run|fuzz|bench")
-    run = _command(commands, "run", _run, "execute a DRAM image that holds a stream", _RUN)
+    run = _subcommand(commands, "run", _run, "execute a DRAM image that holds a stream", _RUN)
     run.add_argument("--image", type=Path, required=True, help="DRAM, from address 0 on")
     run.add_argument("--insn-addr", type=_integer, required=True, metavar="A",
                      help="byte address of the stream in it; 0x1000 is fine, too")
     run.add_argument("--insn-count", type=_integer, required=True, metavar="N",
                      help="instructions of the stream, 16 bytes each")
     run.add_argument("--out", type=Path, required=True, help="where DRAM is written afterwards")
-    fuzz = _command(commands, "fuzz", _fuzz, "random legal programs against the simulator", _FUZZ)
+    fuzz = _subcommand(commands, "fuzz", _fuzz, "random legal programs against the simulator",
+                       _FUZZ)
     fuzz.add_argument("--programs", type=_integer, default=100, metavar="N",
                       help="how many; default 100")
     fuzz.add_argument("--plain", action="store_true", help="no extensions")
-    bench = _command(commands, "bench", _bench, "cycles of one unit", _BENCH)
+    bench = _subcommand(commands, "bench", _bench, "cycles of one unit", _BENCH)
     bench.add_argument("what", choices=tuple(BENCHES))
     return parser
 
@@ -129,10 +124,9 @@ after the other.
 """
 
 
-def _command(commands, name, action, help, text) -> argparse.ArgumentParser:
+def _subcommand(commands, name, action, help, text) -> argparse.ArgumentParser:
     """A command with the options that all have; those of ``fuzz`` may be ranges."""
-    command = commands.add_parser(name, help=help, description=text,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    command = commands.add_parser(name, help=help, description=text)
     spread = name == "fuzz"
     command.set_defaults(action=action)
     command.add_argument("--config", default="default",
@@ -178,14 +172,11 @@ def _range(kind):
     return parse
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a command line; returns its exit code."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit code. Raises :exc:`ValueError` for bad input."""
     args = _parser().parse_args(argv)
     try:
         report, code = args.action(args)
-    except (ValueError, ToolError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
     except EngineError as error:  # the core itself is broken
         report, code = {"status": "broken", "message": str(error), "seed": args.seed}, 1
     print(json.dumps(report))
@@ -193,4 +184,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)()
