@@ -107,7 +107,11 @@ def alu(config: VtaConfig, count: int = 1024) -> Workload:
 
 
 def depthwise(config: VtaConfig, side: int = 16) -> Workload:
-    """A 3x3 depthwise convolution of one block of channels, ``side`` x ``side`` results."""
+    """A 3x3 depthwise convolution of one block of channels, ``side`` x ``side`` results.
+
+    Counted are all of its rows but the first: what that takes is what the others take, and all that
+    comes before and after them.
+    """
     while (side + 2) ** 2 > config.depth("inp") or side ** 2 > config.depth("acc"):
         side //= 2
     wide, batch, block = side + 2, config.batch, config.block
@@ -130,9 +134,10 @@ def depthwise(config: VtaConfig, side: int = 16) -> Workload:
 
     sums = sum(x[r:r + side, c:c + side].astype(np.int32) * taps[3 * r + c]
                for r in range(3) for c in range(3))
-    return Workload(program(side), 9 * side * side,
-                    {"micro_operations": 9 * side * side, "macs_per_cycle": batch * block},
-                    {"y": sums.astype(np.int8)}, program(0))
+    counted = 9 * side * (side - 1)
+    return Workload(program(side), counted,
+                    {"micro_operations": counted, "macs_per_cycle": batch * block},
+                    {"y": sums.astype(np.int8)}, program(1))
 
 
 def load(config: VtaConfig, total: int = 1 << 17) -> Workload:
