@@ -86,31 +86,67 @@ _INTERRUPTIONS = [(cycles, stall) for cycles in (3, 17, 40, 90, 170)
 
 def _numbers(config: ArrayConfig) -> list[Gemm]:
     """Operands of every kind and sums of every directed class, in each row of the array in turn."""
-    rng, row = np.random.default_rng(3), config.rows
+    rng, rows = np.random.default_rng(3), config.rows
     if config.format != "bf16":
-        return [random_gemm(config, row, 9, config.cols, rng)]
+        return [random_gemm(config, rows, 9, config.cols, rng)]
     made = []
     if config.contract == "fma":
-        for at, (a, b, c, _) in enumerate(zip(*directed(rng, 4000, BFLOAT16, FLOAT32))):
+        triples = [*zip(*directed(rng, 3000, BFLOAT16, FLOAT32)[:3]),
+                   *(triple for triple in _lone_bits() for _ in range(rows))]
+        for at, (a, b, c) in enumerate(triples):
             # What stands before and behind it changes no sum.
-            left, right = (np.full(row, word, np.uint16) for word in config.cell.neutral)
-            left[at % row], right[at % row] = a, b
-            made.append(Gemm(left[None], right[:, None], np.array([c]), relu=not at % 7))
-    else:
-        for at, (a, w, _) in enumerate(zip(*directed_sums(rng, 900, 9))):
-            rows = rng.integers(0, 1 << 16, (row, len(a)), np.uint16)
-            rows[at % row] = a
-            made.append(Gemm(rows, w[:, None], relu=not at % 7))
-        # As many of the largest products as there may be, there and back, and then a small one.
-        half = config.cell.k_max // 2 - 1
-        sums = np.repeat([1.99 * 2.0**63, -1.99 * 2.0**63, 3 * 2.0**-60, 0], [half, half, 1, 1])
-        factors = np.repeat([1.99 * 2.0**63, 1.0], [2 * half, 2])
-        made += [Gemm(encode(np.tile(sign * sums, (row, 1)), BFLOAT16),
-                      encode(factors[:, None], BFLOAT16)) for sign in (1, -1)]
-        # And of any finite ones.
-        made += [Gemm(*(rng.integers(0, 1 << 16, shape, np.uint16) & 0xbfff
-                        for shape in ((row, 2 * half), (2 * half, 1)))) for _ in range(2)]
-    return made
+            left, right = (np.full(rows, word, np.uint16) for word in config.cell.neutral)
+            left[at % rows], right[at % rows] = a, b
+            made.append(Gemm(left[None], right[:, None], np.array([c]), relu=not at % 13))
+        return made
+    sums = [*zip(*directed_sums(rng, 900, 9)[:2]), *_borders()]
+    for at, (a, w) in enumerate(sums):
+        others = rng.integers(0, 1 << 16, (rows, len(a)), np.uint16)
+        others[at % rows] = a
+        made.append(Gemm(others, w[:, None], relu=not at % 10))
+    return made + _long_sums(rng, rows, config.cell.k_max)
+
+
+def _lone_bits() -> list[tuple[np.ndarray, ...]]:
+    """``c + a * b`` as words of a, b and c, in which one bit alone decides.
+
+    Distances of exponents that are powers of two, differences that are, and products too small to
+    count beside a zero.
+    """
+    exponents = [*(float(1 << n) - 126 for n in range(8)), -126, 100]
+    values = [(1.5 * 2.0**p, 1.25, sign * 1.625 * 2.0**c)
+              for p in exponents for c in exponents for sign in (1, -1)]
+    values += [(sign * 1.5, 1.5, sign * (near * 2.0**-n - 2.25))
+               for n in range(23) for near in (1, -1) for sign in (1, -1)]
+    values += [(a * 2.0**-126, 2.0**-n, c) for a in (1, -1) for c in (0.0, -0.0)
+               for n in (1, 2, 60, 126)]
+    a, b, c = np.array(values).T
+    return [*zip(encode(a, BFLOAT16), encode(b, BFLOAT16), encode(c, FLOAT32))]
+
+
+def _borders() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Exact sums at both ends of the range, as two vectors of words each.
+
+    Every difference of two of the smallest products, and each power of two above the largest.
+    """
+    def words(*values):
+        return encode(np.array(values), BFLOAT16)
+    low = 2.0**-63
+    return [(words(sign * low, -sign * low), words((1 + n / 128) * low, low))
+            for n in range(128) for sign in (1, -1)] \
+        + [(words(*[2.0**63] * (1 << n)), words(*[2.0**64] * (1 << n))) for n in range(13)]
+
+
+def _long_sums(rng: np.random.Generator, rows: int, longest: int) -> list[Gemm]:
+    """As many of the largest products as there may be, there and back, and then a small one."""
+    half = longest // 2 - 1
+    sums = np.repeat([1.99 * 2.0**63, -1.99 * 2.0**63, 3 * 2.0**-60, 0], [half, half, 1, 1])
+    factors = np.repeat([1.99 * 2.0**63, 1.0], [2 * half, 2])
+    made = [Gemm(encode(np.tile(sign * sums, (rows, 1)), BFLOAT16),
+                 encode(factors[:, None], BFLOAT16)) for sign in (1, -1)]
+    # And of any finite ones.
+    return made + [Gemm(*(rng.integers(0, 1 << 16, shape, np.uint16) & 0xbfff
+                          for shape in ((rows, 2 * half), (2 * half, 1)))) for _ in range(2)]
 
 
 # What is no product -----------------------------------------------------------------------------
