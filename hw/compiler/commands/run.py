@@ -101,10 +101,13 @@ def run(options) -> int:
 def _arrays(path: str):
     try:
         data = np.load(path, allow_pickle=False)
+        if isinstance(data, np.ndarray):
+            return data
+        with data as file:
+            return dict(file)
     except (OSError, ValueError, EOFError) as error:
         raise Refusal(f"input must be an .npy or .npz file of numbers, not {path!r} "
                       f"({error})") from None
-    return data if isinstance(data, np.ndarray) else {name: data[name] for name in data.files}
 
 
 def _labels(path: str, count: int) -> np.ndarray | None:

@@ -32,6 +32,7 @@ def files(tmp_path, front):
     x = np.random.default_rng(0).standard_normal((3, 2, 8, 8)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "labels.npy", np.array([0, 1, 2]))
+    np.savez(tmp_path / "objects.npz", x=np.array([object()]))
     return tmp_path
 
 
@@ -91,6 +92,7 @@ BAD = [
     (["--config", "none"], "error: config must be default, batch2, "),
     (["--input", "{x}/none.npy"], "error: input must be an .npy or .npz file of numbers, not "),
     (["--input", "{x}/model.onnx"], "error: input must be an .npy or .npz file of numbers, not "),
+    (["--input", "{x}/objects.npz"], "error: input must be an .npy or .npz file of numbers, not "),
     (["--input", "{x}/labels.npy"], "error: input 'x' must be float32 samples of shape "
                                     "[1, 2, 8, 8], not int64 [3]"),
     (["--labels", "{x}/x.npy"], "error: labels must be 3 integers, one for each sample, not "),

@@ -103,6 +103,8 @@ def test_files_that_are_no_models(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ModelError, match="^text.npz cannot be read as a model: "):
         load(tmp_path / "text.npz")
+    with pytest.raises(ModelError, match="^m.npz cannot be read as a model: Object arrays cannot "):
+        load(_broken(tmp_path, version=lambda version: np.array([object()])))
 
 
 def test_features_missing():
@@ -165,6 +167,8 @@ WRONG = [
      "and y, or x_train, y_train, x_test and y_test, not a"),
     ({"x_train": np.zeros((4, 3)), "y_train": np.zeros(4, int), "x_test": np.zeros((2, 2)),
       "y_test": np.zeros(2, int)}, "d: train has 3 columns, test has 2"),
+    ({"X": np.array([object()]), "y": np.arange(1)},              "d.npz cannot be read as a NumPy "
+     "archive: Object arrays cannot be loaded when allow_pickle=False"),
 ]
 
 
