@@ -1,7 +1,7 @@
 """The link's end in the hardware: frames in, accesses to memory and registers, answers out."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -11,7 +11,6 @@ from hw.bus.csr import AxiLite
 from hw.bus.protocol import (
     ANSWER,
     CRC_BYTES,
-    HEADER_BYTES,
     MAX_WORDS,
     VERSION,
     WINDOW,
@@ -20,12 +19,12 @@ from hw.bus.protocol import (
     Status,
     line_bytes,
 )
-from hw.bus.receive import FrameReceiver, crc32
+from hw.bus.receive import FrameReceiver, Part, crc32
 from hw.bus.word import WordAccess
 
 __all__ = ["Bridge"]
 
-_BODY, _TAIL, _END = range(3)  # what comes after the bytes that are being sent
+_ADDRESS, _BODY, _TAIL, _END = range(4)  # what comes after the bytes that are being sent
 
 
 class Bridge(wiring.Component):
@@ -86,7 +85,11 @@ class Bridge(wiring.Component):
         wiring.connect(m, access.memory, wiring.flipped(self.memory))
         wiring.connect(m, access.csr, wiring.flipped(self.csr))
 
-        request = receiver.o.p.header
+        # The head of the request that is worked on: the receiver shows it but for a few cycles.
+        request = Signal(data.StructLayout(
+            {name: field.shape for name, field in Header.as_shape() if name != "address"}))
+        carried = Signal(range(MAX_WORDS + 1))
+        m.d.comb += Value.cast(request).eq(receiver.request)
         # Session, and how the last writes ended.
         opened, session, expected = Signal(), Signal(32), Signal(8)
         ends = Array(Signal(Status, name=f"end_{n}") for n in range(WINDOW))
@@ -101,8 +104,8 @@ class Bridge(wiring.Component):
         words_left, place = Signal(8), Signal(range(MAX_WORDS))
         address = Signal(32)
         status = Signal(Status)
-        answer = Signal(Header)
-        held = Signal()      # it is at the receiver's output, not a damaged one
+        answer = Signal.like(request)
+        held = Signal()      # it is at the receiver, not a damaged one
         refusing = Signal()  # it has no place in the order
         outside = Signal()   # the bus has no such address
         time = Signal(range(self.patience + 1))
@@ -115,8 +118,8 @@ class Bridge(wiring.Component):
                        | (request.command == Command.WRITE_REGISTERS)),
             age.eq(expected - request.sequence),
             fits.eq((request.note == VERSION) & (reading | writing) & (request.words != 0)
-                    & (request.words <= MAX_WORDS) & (request.address[:2] == 0)
-                    & (receiver.o.p.carried == Mux(writing, request.words, 0))),
+                    & (request.words <= MAX_WORDS) & (address[:2] == 0)
+                    & (carried == Mux(writing, request.words, 0))),
             access.registers.eq((request.command == Command.READ_REGISTERS)
                                 | (request.command == Command.WRITE_REGISTERS)),
             access.write.eq(writing),
@@ -126,12 +129,11 @@ class Bridge(wiring.Component):
             answer.sequence.eq(Mux(refusing, expected, request.sequence)),
             answer.words.eq(Mux(~refusing & reading & (status == Status.DONE), request.words, 0)),
             answer.note.eq(status),
-            answer.address.eq(Mux(refusing, 0, request.address)),
         ]
 
         # Bytes of an answer, from the lowest on.
-        out, left = Signal(8 * HEADER_BYTES), Signal(range(HEADER_BYTES + 1))
-        after = Signal(2)
+        out, left = Signal(32), Signal(range(5))
+        after, body = Signal(2), Signal()
         m.d.comb += [
             encoder.i.p.data.eq(out[:8]), encoder.i.p.last.eq((after == _END) & (left == 1)),
             crc.data.eq(out[:8]), crc.valid.eq(encoder.i.valid & encoder.i.ready),
@@ -154,23 +156,31 @@ class Bridge(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [held.eq(receiver.o.valid), refusing.eq(0), new.eq(0), place.eq(0),
+                m.d.sync += [held.eq(receiver.waiting), refusing.eq(0), new.eq(0), place.eq(0),
                              time.eq(0), status.eq(Status.DONE)]
-                with m.If(receiver.o.valid):
-                    m.d.sync += [address.eq(request.address), words_left.eq(request.words)]
-                    m.next = "ORDER"
+                m.d.comb += receiver.part.eq(Part.ADDRESS)
+                with m.If(receiver.waiting):
+                    m.next = "ADDRESS"
                 with m.Elif(damaged):
                     m.d.sync += damaged.eq(receiver.damaged)
                     refuse(Status.DAMAGED)
+            with m.State("ADDRESS"):
+                m.d.comb += receiver.part.eq(Part.CARRIED)
+                m.d.sync += address.eq(receiver.request)
+                m.next = "CARRIED"
+            with m.State("CARRIED"):
+                m.d.sync += carried.eq(receiver.request)
+                m.next = "ORDER"
             with m.State("ORDER"):
+                m.d.sync += words_left.eq(request.words)
                 with m.If(request.command == Command.SYNC):
                     m.next = "HEADER"
-                    with m.If((request.note != VERSION) | (receiver.o.p.carried != 0)):
+                    with m.If((request.note != VERSION) | (carried != 0)):
                         m.d.sync += status.eq(Status.BAD_REQUEST)
                     with m.Else():
                         m.d.sync += refused.eq(0)
-                        with m.If(~opened | (session != request.address)):
-                            m.d.sync += [opened.eq(1), session.eq(request.address),
+                        with m.If(~opened | (session != address)):
+                            m.d.sync += [opened.eq(1), session.eq(address),
                                          expected.eq(request.sequence + 1)]
                 with m.Elif(~opened):
                     refuse(Status.NO_SESSION)
@@ -231,15 +241,23 @@ class Bridge(wiring.Component):
             # The answer: header, words, check sum.
             with m.State("HEADER"):
                 m.d.comb += crc.start.eq(1)
-                m.d.sync += [out.eq(answer), left.eq(HEADER_BYTES),
-                             after.eq(Mux(answer.words != 0, _BODY, _TAIL))]
+                m.d.sync += [out.eq(answer), left.eq(4), after.eq(_ADDRESS),
+                             body.eq(answer.words != 0)]
+                m.next = "SEND"
+            with m.State("ADDRESS_BACK"):
+                m.d.sync += [out.eq(Mux(refusing, 0, receiver.request)), left.eq(4),
+                             after.eq(Mux(body, _BODY, _TAIL))]
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += encoder.i.valid.eq(1)
+                with m.If(after == _ADDRESS):
+                    m.d.comb += receiver.part.eq(Part.ADDRESS)
                 with m.If(encoder.i.ready):
                     m.d.sync += [out.eq(out >> 8), left.eq(left - 1)]
                     with m.If(left == 1):
                         with m.Switch(after):
+                            with m.Case(_ADDRESS):
+                                m.next = "ADDRESS_BACK"
                             with m.Case(_BODY):
                                 m.next = "ACCESS"
                             with m.Case(_TAIL):
@@ -253,7 +271,6 @@ class Bridge(wiring.Component):
                 m.next = "SEND"
             with m.State("DONE"):
                 with m.If(held):
-                    m.d.comb += [receiver.o.ready.eq(1),
-                                 receiver.release.eq(receiver.o.p.carried != 0)]
+                    m.d.comb += [receiver.done.eq(1), receiver.release.eq(carried != 0)]
                 m.next = "IDLE"
         return m
