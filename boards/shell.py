@@ -13,9 +13,9 @@ from hw.bus.bridge import Bridge
 from hw.bus.csr import AxiLiteSlave
 from hw.bus.protocol import VERSION
 from hw.bus.ram import AxiNothing, AxiRam
+from hw.bus.registers import Register
 from hw.bus.uart import UartReceiver, UartTransmitter, divisor_for
 from hw.sdram import CHIPS, Sdram, SdramCycles, SdramPins
-from hw.vta.registers import Register
 
 __all__ = ["BAUD", "ENGINE", "IDENTITY", "SHELL", "Shell", "ShellConfig", "shell_map"]
 

@@ -1,20 +1,29 @@
-"""Tables of registers as text: a header for C, a map for Python."""
+"""A register's row, and tables of them as text: a header for C, a map for Python."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from hw.bus.protocol import ANSWER, MAX_WORDS, VERSION, WINDOW, Command, Header, Status
 
-__all__ = ["c_header", "python_map"]
+__all__ = ["Register", "c_header", "python_map"]
+
+@dataclass(frozen=True)
+class Register:
+    """``access``: ``"r"``, ``"rw"``, or ``"w"`` for a write that does something."""
+
+    name: str
+    offset: int
+    access: str
+    doc: str
+
 
 _KINDS = (("COMMAND", Command), ("STATUS", Status))
 
 
-def c_header(name: str, registers: Mapping[str, Any], *, base: int = 0) -> str:
+def c_header(name: str, registers: Mapping[str, Register], *, base: int = 0) -> str:
     """C header of a register table, with the constants of the link.
 
-    ``registers`` has rows with ``offset``, ``access`` and ``doc``, as
-    :func:`hw.vta.registers.register_map` gives them; ``base`` is added to each offset.
+    ``base`` is added to the offset of each of ``registers``.
     """
     guard = f"NPUGEN_{name.upper()}_H"
     lines = [f"/* Registers of {name}, and the frames of the link; all little-endian. */",
@@ -33,6 +42,6 @@ def c_header(name: str, registers: Mapping[str, Any], *, base: int = 0) -> str:
     return "\n".join([*lines, "", f"#endif  /* {guard} */", ""])
 
 
-def python_map(registers: Mapping[str, Any], *, base: int = 0) -> dict[str, int]:
+def python_map(registers: Mapping[str, Register], *, base: int = 0) -> dict[str, int]:
     """Byte address of each register by name."""
     return {name: base + row.offset for name, row in registers.items()}

@@ -1,16 +1,14 @@
 """Control and status registers: one table gives the hardware, the addresses and the manual."""
 
-from dataclasses import dataclass
-
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.bus.csr import AxiLite, AxiLiteSlave
+from hw.bus.registers import Register
 from hw.vta.config import VtaConfig
 
-__all__ = ["Register", "COUNTERS", "POINTERS", "VERSION", "IDENTITY", "register_map",
-           "Registers"]
+__all__ = ["COUNTERS", "POINTERS", "VERSION", "IDENTITY", "register_map", "Registers"]
 
 IDENTITY = 0x4E505556  # "VUPN" in memory
 VERSION = 0x0001_0000
@@ -35,16 +33,6 @@ COUNTERS: dict[str, str] = {
     "read_beats":        "events: beats read",
     "write_beats":       "events: beats written",
 }
-
-
-@dataclass(frozen=True)
-class Register:
-    """``access``: ``"r"``, ``"rw"``, or ``"w"`` for a write that does something."""
-
-    name: str
-    offset: int
-    access: str
-    doc: str
 
 
 def register_map(config: VtaConfig) -> dict[str, Register]:
