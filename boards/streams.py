@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.bus.csr import AxiLite, AxiLiteSlave
-from hw.vta.registers import Register
+from hw.bus.registers import Register
 
 __all__ = ["IDENTITY", "StreamEngine", "fingerprint"]
 
@@ -27,8 +27,8 @@ def fingerprint(values: Any) -> int:
 class StreamEngine(wiring.Component):
     """The streams of ``inner`` as windows of registers, in the order of its members.
 
-    A beat is written word by word, the lowest first, and offered when its last word is written; it
-    may be written again once ``taken``. A beat that comes out stays in its window until it is
+    A beat is written word by word, the lowest first, and offered when its last word is written; the
+    next one may be written when it was taken. A beat that comes out stays in its window until it is
     dismissed. So a read changes nothing, and may be done again.
 
     Parameters
@@ -70,7 +70,7 @@ class StreamEngine(wiring.Component):
                  Register("streams", 8, "r", "how many there are")]
         for index, (name, (is_input, width)) in enumerate(self.streams.items()):
             base = _WINDOW * (index + 1)
-            what = ("rw", "a beat of {} bits; its last word offers it") if is_input else (
+            what = ("w", "a beat of {} bits; its last word offers it") if is_input else (
                 "r", "the beat of {} bits that has come")
             table += [
                 Register(f"{name}_beat", base, what[0], what[1].format(width)),
@@ -113,7 +113,7 @@ class StreamEngine(wiring.Component):
                     m.d.sync += full.eq(0)
             with m.If(bus.read_address[8:] == index + 1):
                 with m.Switch(bus.read_address[2:8]):
-                    for n in range(words):
+                    for n in range(0 if is_input else words):  # a mux of all inputs costs too much
                         with m.Case(n):
                             m.d.comb += bus.read_data.eq(beat.word_select(n, 32))
                     with m.Case(state):
