@@ -2,12 +2,13 @@
 # What is made for a build that is then refused stays unused.
 """From an engine to a bitstream: stages with their times, and a report from the router's JSON."""
 
+import contextlib
 import json
-import re
+import os
 import shutil
 import sys
 import time
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from amaranth.lib import wiring
 from rich.console import Console
 from rich.table import Column, Table
 
+from boards.figures import figures, late
+from boards.results import results
 from boards.shell import BAUD, ENGINE, SHELL, Shell, ShellConfig, shell_map
 from boards.streams import StreamEngine, fingerprint
 from boards.table import BOARDS, DEVICE, FAMILIES, Board, Family, board_named
@@ -30,6 +33,7 @@ __all__ = ["TimingError", "board_named", "build_board", "engine_of", "list_board
            "program"]
 
 _ENGINE = "engine"
+_SPENT = "cpu_seconds"
 
 
 class TimingError(ToolError):
@@ -85,12 +89,12 @@ def _shell(board: Board, component: wiring.Component, values: Any, clock_hz: flo
 
 
 def build_board(design: str, component: wiring.Component, values: Any, name: str, folder: Path,
-                *, clock_mhz: float = 0, memory: int = 0, seed: int = 1,
+                *, words: str = "", clock_mhz: float = 0, memory: int = 0, seed: int = 1,
                 console: Console | None = None) -> dict[str, Any]:
-    """Bitstream, manifest, C header and ``report.json`` of ``component`` on a board.
+    """Bitstream, constraints, manifest, C header and ``report.json`` of ``component`` on a board.
 
-    Raises :class:`TimingError` when the clock is not reached; the report is written all the same.
-    Returns the report.
+    ``words`` are the options of the command line, for the report, which is returned. Raises
+    :class:`TimingError` when the clock is not reached; the report is written all the same.
     """
     console = console or Console(stderr=True)
     board = board_named(name)
@@ -108,7 +112,8 @@ def build_board(design: str, component: wiring.Component, values: Any, name: str
 
     shell, registers = _shell(board, component, values, clock_hz, memory)
     files = stage("generate", lambda: prepare(board, shell))
-    report: dict[str, Any] = {"design": design, "board": name, "target_mhz": clock_hz / 1e6}
+    report: dict[str, Any] = {"design": design, "options": words, "board": name,
+                              "target_mhz": clock_hz / 1e6}
     manifest = {
         "design": design, "board": name, "config": values, "clock_hz": clock_hz,
         "baud": shell.config.baud, "memory_bytes": shell.config.memory_bytes,
@@ -122,20 +127,38 @@ def build_board(design: str, component: wiring.Component, values: Any, name: str
             (folder / file).write_text(text)
         console.print(f"{family.title}: run build_top.sh where the vendor's program is")
         return report
+    texts[f"{design}.{family.constraints}"] = files[f"top.{family.constraints}"]
     netlist = stage("synthesise", lambda: _synthesise(files, family))
     routed = stage("place and route", lambda: _route(netlist, files, board, clock_hz, seed))
-    figures = _figures(json.loads((routed / "report.json").read_text()),
+    told = figures(json.loads((routed / "report.json").read_text()),
                        json.loads(netlist.read_text()), family)
-    report |= figures | {"seed": seed, "bytes": (routed / family.bitstream).stat().st_size,
-                         "seconds": seconds, "synthesis": yosys_version()}
+    report |= told | {"seed": seed, "bytes": (routed / family.bitstream).stat().st_size,
+                         "seconds": seconds, "cpu_seconds": _spent(netlist.parent, routed),
+                         "synthesis": yosys_version()}
     texts["report.json"] = json.dumps(report, indent=2) + "\n"
     for file, text in texts.items():
         (folder / file).write_text(text)
     if report["fmax_mhz"] < report["target_mhz"]:
-        raise TimingError(_late(report))
+        raise TimingError(late(report, board))
     shutil.copyfile(routed / family.bitstream,
                     folder / f"{design}{board.suffix}")
     return report
+
+
+@contextlib.contextmanager
+def _timed(folder: Path) -> Iterator[None]:
+    """Note the seconds that the tools compute, since a cached result comes at once."""
+    before = os.times()
+    yield
+    after = os.times()
+    spent = (after.children_user + after.children_system
+             - before.children_user - before.children_system)
+    (folder / _SPENT).write_text(f"{spent:.1f}")
+
+
+def _spent(*folders: Path) -> float:
+    """What the tools computed that left these folders."""
+    return round(sum(float((folder / _SPENT).read_text()) for folder in folders), 1)
 
 
 def _synthesise(files: dict[str, str], family: Family) -> Path:
@@ -153,9 +176,10 @@ def _synthesise(files: dict[str, str], family: Family) -> Path:
     def make(folder):
         for name, text in sources.items():
             (folder / name).write_text(text)
-        run_yosys(folder, commands, script="synth.ys")
+        with _timed(folder):
+            run_yosys(folder, commands, script="synth.ys")
 
-    return cached_dir("board-synth", sorted(sources.items()), commands, yosys_version(),
+    return cached_dir("board-synth", _SPENT, sorted(sources.items()), commands, yosys_version(),
                       make=make) / "top.json"
 
 
@@ -178,52 +202,13 @@ def _route(netlist: Path, files: dict[str, str], board: Board, clock_hz: float, 
         (folder / "top.json").write_bytes(content)
         for name, text in constraints.items():
             (folder / name).write_text(text)
-        for log, command in zip(("route.log", "pack.log"), commands):
-            run(Path(command[0]).name, command, folder=folder, log=log)
+        with _timed(folder):
+            for log, command in zip(("route.log", "pack.log"), commands):
+                run(Path(command[0]).name, command, folder=folder, log=log)
         (folder / "top.json").unlink()
 
-    return cached_dir("board-route", content, sorted(constraints.items()),
+    return cached_dir("board-route", _SPENT, content, sorted(constraints.items()),
                       [command[1:] for command in commands], versions, make=make)
-
-
-def _figures(report: dict, netlist: dict, family: Family) -> dict[str, Any]:
-    """What the router says, in the words of all families."""
-    used = {kind: (count["used"], count["available"])
-            for kind, count in report["utilization"].items()}
-    cells = Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
-    figures: dict[str, Any] = {}
-    for figure, weights in family.counts.items():
-        kinds = [(weight, used[kind]) for kind, weight in weights.items() if kind in used]
-        figures[figure] = sum(weight * count[0] for weight, count in kinds)
-        figures[f"{figure}_available"] = sum(weight * count[1] for weight, count in kinds)
-    if "ff" not in figures or not family.counts["ff"]:  # the router counts cells that hold both
-        figures["ff"] = sum(count for cell, count in cells.items()
-                            if re.match(r"SB_DFF|DFF|TRELLIS_FF", cell))
-        figures["ff_available"] = figures["lut_available"]
-    slowest = min(report["fmax"], key=lambda clock: report["fmax"][clock]["achieved"]
-                  / report["fmax"][clock]["constraint"], default=None)
-    if slowest is None:
-        raise ToolError("the design has no path between registers, so it has no clock frequency")
-    paths = [path["path"] for path in report["critical_paths"]
-             if path["from"].split()[-1] == path["to"].split()[-1] == slowest]
-    path = max(paths, key=lambda hops: sum(hop["delay"] for hop in hops), default=[])
-    return figures | {
-        "fmax_mhz": round(report["fmax"][slowest]["achieved"], 2),
-        "critical_path": [{"kind": hop["type"], "ns": round(hop["delay"], 3),
-                           "cell": hop["to"]["cell"], "net": hop.get("net", "")}
-                          for hop in path],
-        "utilization": {kind: list(count) for kind, count in used.items() if count[0]},
-    }
-
-
-def _late(report: dict) -> str:
-    """By how much a clock is missed, where, and which one would pass."""
-    target, reached, path = report["target_mhz"], report["fmax_mhz"], report["critical_path"]
-    cells = [hop["cell"] for hop in path] or ["?"]
-    passes = int(reached) if reached >= 1 else reached
-    return (f"timing: {target:g} MHz asked for, {reached:g} MHz reached: "
-            f"{1e3 / reached - 1e3 / target:.2f} ns too long on the path from {cells[0]} to "
-            f"{cells[-1]} ({len(path)} steps, in report.json); --clock {passes:g} would pass")
 
 
 def program(name: str, bitstream: Path) -> None:
@@ -245,14 +230,16 @@ def _loader() -> tuple[list[str], str]:
 def list_boards(console: Console) -> None:
     """A table of the boards."""
     table = Table(Column("board", no_wrap=True), "what it is", "clock", "memory", "toolchain",
-                  "link", "known designs")
+                  "link", "designs known to fit")
+    known = results()
     for name, board in BOARDS.items():
         family = FAMILIES[board.family]
         memory = f"SDRAM {board.sdram}" if board.sdram else (
             f"{board.memory >> 10} KiB on chip" if board.memory else "none")
         table.add_row(name, board.title, f"{board.clock_hz / 1e6:g} MHz", memory,
                       family.route[0] if family.route else "Vivado", board.link,
-                      "\n".join(board.designs) or "-")
+                      "\n".join(f"{row['design']} {row['options']}: {row['fmax_mhz']:g} MHz"
+                                for row in known if row["board"] == name) or "-")
     console.print(table)
 
 

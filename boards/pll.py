@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from amaranth import *
 from amaranth.lib import io
 
-__all__ = ["Ecp5Pll", "Ice40Pll", "PLLS"]
+__all__ = ["Ecp5Pll", "GowinPll", "Ice40CorePll", "Ice40Pll", "PLLS", "XilinxPll"]
 
 _OFF = 0.002  # the clock may be off by this share; the serial line has room for more
 
@@ -57,7 +57,9 @@ _FILTERS = (17e6, 26e6, 44e6, 66e6, 101e6)  # of the phase detector's clock
 
 @dataclass(frozen=True)
 class Ice40Pll:
-    """``out = in * (f + 1) / (r + 1) / 2**q``; what is divided by ``2**q`` is 533 to 1066 MHz."""
+    """``out = in * (f + 1) / (r + 1) / 2**q``, of an oscillator of ``out * 2**q``, 533 to
+    1066 MHz; ``out`` is at least 16 MHz. The clock comes on the pin that the PLL has of its own.
+    """
 
     r: int
     f: int
@@ -70,18 +72,102 @@ class Ice40Pll:
     def settings(cls, in_hz: float) -> Iterable["Ice40Pll"]:
         return (cls(r, f, q) for r in range(16) if 10e6 <= in_hz / (r + 1) <= 133e6
                 for f in range(128) if 533e6 <= in_hz / (r + 1) * (f + 1) <= 1066e6
-                for q in range(1, 7))
+                for q in range(1, 7)
+                if in_hz / (r + 1) * (f + 1) / 2 ** q >= 16e6)
 
     def instance(self, m: Module, port: io.PortLike, clock: Signal, locked: Signal,
                  in_hz: float) -> None:
         """The primitive, which is a part of the clock's pin."""
+        self._instance(m, "SB_PLL40_PAD", clock, locked, in_hz, io_PACKAGEPIN=port.io)
+
+    def _instance(self, m, kind, clock, locked, in_hz, **source):
         detector = in_hz / (self.r + 1)
         m.submodules.pll = Instance(
-            "SB_PLL40_PAD", p_FEEDBACK_PATH="SIMPLE", p_DIVR=Const(self.r, 4),
+            kind, p_FEEDBACK_PATH="SIMPLE", p_DIVR=Const(self.r, 4),
             p_DIVF=Const(self.f, 7), p_DIVQ=Const(self.q, 3),
             p_FILTER_RANGE=Const(1 + sum(detector >= limit for limit in _FILTERS), 3),
-            io_PACKAGEPIN=port.io, o_PLLOUTGLOBAL=clock, o_LOCK=locked, i_RESETB=Const(1),
-            i_BYPASS=Const(0))
+            o_PLLOUTGLOBAL=clock, o_LOCK=locked, i_RESETB=Const(1), i_BYPASS=Const(0), **source)
+
+
+class Ice40CorePll(Ice40Pll):
+    """The same, for a clock that comes on another pin."""
+
+    def instance(self, m: Module, port: io.PortLike, clock: Signal, locked: Signal,
+                 in_hz: float) -> None:
+        """The primitive, behind the buffer of the clock's pin."""
+        m.submodules.oscillator = buffer = io.Buffer("i", port)
+        self._instance(m, "SB_PLL40_CORE", clock, locked, in_hz, i_REFERENCECLK=buffer.i)
+
+
+_OUTPUTS = (2, 4, 8, *range(16, 129, 16))
+
+
+@dataclass(frozen=True)
+class GowinPll:
+    """``out = in * feedback / divide``, of an oscillator of ``out * output``, 400 to 1200 MHz, as
+    the GW1N-9 of speed C6 has it.
+    """
+
+    divide: int
+    feedback: int
+    output: int
+
+    def frequency(self, in_hz: float) -> float:
+        return in_hz * self.feedback / self.divide
+
+    @classmethod
+    def settings(cls, in_hz: float) -> Iterable["GowinPll"]:
+        return (cls(divide, feedback, output)
+                for divide in range(1, 65) if 3e6 <= in_hz / divide <= 400e6
+                for feedback in range(1, 65)
+                if 3.125e6 <= in_hz * feedback / divide <= 600e6
+                for output in _OUTPUTS
+                if 400e6 <= in_hz * feedback / divide * output <= 1200e6)
+
+    def instance(self, m: Module, port: io.PortLike, clock: Signal, locked: Signal,
+                 in_hz: float) -> None:
+        """The primitive, behind the buffer of the clock's pin; it feeds itself back."""
+        m.submodules.oscillator = buffer = io.Buffer("i", port)
+        off = {f"i_{name}": Const(0, width) for name, width in (
+            ("RESET", 1), ("RESET_P", 1), ("CLKFB", 1), ("FBDSEL", 6), ("IDSEL", 6), ("ODSEL", 6),
+            ("PSDA", 4), ("DUTYDA", 4), ("FDLY", 4))}
+        m.submodules.pll = Instance(
+            "rPLL", p_DEVICE="GW1NR-9C", p_FCLKIN=f"{in_hz / 1e6:g}", p_IDIV_SEL=self.divide - 1,
+            p_FBDIV_SEL=self.feedback - 1, p_ODIV_SEL=self.output, p_CLKFB_SEL="internal",
+            i_CLKIN=buffer.i, o_CLKOUT=clock, o_LOCK=locked, **off)
+
+
+@dataclass(frozen=True)
+class XilinxPll:
+    """``out = in * multiply / divide / output``, of an oscillator of ``out * output``, 800 to
+    1600 MHz, as the 7-series of speed 1 has it.
+    """
+
+    divide: int
+    multiply: int
+    output: int
+
+    def frequency(self, in_hz: float) -> float:
+        return in_hz * self.multiply / self.divide / self.output
+
+    @classmethod
+    def settings(cls, in_hz: float) -> Iterable["XilinxPll"]:
+        return (cls(divide, multiply, output)
+                for divide in range(1, 57) if 19e6 <= in_hz / divide <= 450e6
+                for multiply in range(2, 65) if 800e6 <= in_hz / divide * multiply <= 1600e6
+                for output in range(1, 129))
+
+    def instance(self, m: Module, port: io.PortLike, clock: Signal, locked: Signal,
+                 in_hz: float) -> None:
+        """The primitive, behind the buffer of the clock's pin, and a global buffer."""
+        m.submodules.oscillator = buffer = io.Buffer("i", port)
+        feedback, out = Signal(), Signal()
+        m.submodules.pll = Instance(
+            "PLLE2_BASE", p_DIVCLK_DIVIDE=self.divide, p_CLKFBOUT_MULT=self.multiply,
+            p_CLKOUT0_DIVIDE=self.output, p_CLKIN1_PERIOD=1e9 / in_hz, i_CLKIN1=buffer.i,
+            i_CLKFBIN=feedback, o_CLKFBOUT=feedback, o_CLKOUT0=out, o_LOCKED=locked,
+            i_RST=Const(0), i_PWRDWN=Const(0))
+        m.submodules.clock = Instance("BUFG", i_I=out, o_O=clock)
 
 
 def _nearest(kind: type) -> Callable:
@@ -97,4 +183,6 @@ def _nearest(kind: type) -> Callable:
 
 
 # By the name that a board's row has.
-PLLS = {"ecp5": _nearest(Ecp5Pll), "ice40": _nearest(Ice40Pll)}
+PLLS = {"ecp5": _nearest(Ecp5Pll), "ice40": _nearest(Ice40Pll),
+        "ice40_core": _nearest(Ice40CorePll), "gowin": _nearest(GowinPll),
+        "xc7": _nearest(XilinxPll)}

@@ -59,7 +59,7 @@ FAMILIES = {
 @dataclass(frozen=True, kw_only=True)
 class Board:
     """A board. ``clock_hz`` is the engine's, from a PLL where it is not the oscillator's; ``pll``
-    is one of :data:`boards.pll.PLLS`, empty where no other clock can be had.
+    is one of :data:`boards.pll.PLLS`.
 
     ``memory`` is the on-chip memory in bytes that the engine gets where there is no ``sdram``.
     ``usb``: the line is a USB device in the FPGA, at the resource ``usb``, instead of the pins
@@ -74,11 +74,10 @@ class Board:
     memory: int
     sdram: str = ""
     usb: bool = False
-    pll: str = ""
+    pll: str
     extra: tuple[Resource, ...] = ()
     link: str
     program: str
-    designs: tuple[str, ...] = ()  # that are known to fit, and the clock they reach
 
     @property
     def suffix(self) -> str:
@@ -126,20 +125,21 @@ BOARDS = {
     "icebreaker": Board(
         title="iCEBreaker", platform="icebreaker:ICEBreakerPlatform", family="ice40",
         clock_hz=12e6, memory=0, pll="ice40", link="USB serial port (FT2232H)",
-        program="ice40_generic", designs=("lutnet, drybean_m7: 24.5 MHz",)),
+        program="ice40_generic"),
     "ice40_hx8k_b_evn": Board(
         title="iCE40-HX8K breakout", platform="ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform",
-        family="ice40", clock_hz=12e6, memory=4 << 10, link="USB serial port (FT2232H)",
+        family="ice40", clock_hz=12e6, memory=4 << 10, pll="ice40_core",
+        link="USB serial port (FT2232H)",
         program="ice40_generic"),
     "tang_nano_9k": Board(
         title="Tang Nano 9K", platform="tang_nano_9k:TangNano9kPlatform", family="gowin",
-        clock_hz=27e6, memory=0, link="USB serial port (BL702)", program="tangnano9k"),
+        clock_hz=27e6, memory=0, pll="gowin", link="USB serial port (BL702)", program="tangnano9k"),
     "arty_a7_35": Board(
         title="Arty A7-35T", platform="arty_a7:ArtyA7_35Platform", family="xc7", clock_hz=100e6,
-        memory=128 << 10, link="USB serial port (FT2232H)", program="arty_a7_35t"),
+        memory=128 << 10, pll="xc7", link="USB serial port (FT2232H)", program="arty_a7_35t"),
     "arty_z7_20": Board(
         title="Arty Z7-20", platform="arty_z7:ArtyZ720Platform", family="xc7", clock_hz=125e6,
-        memory=256 << 10, extra=(_uart("Y18", "Y19", Attrs(IOSTANDARD="LVCMOS33")),),
+        memory=256 << 10, pll="xc7", extra=(_uart("Y18", "Y19", Attrs(IOSTANDARD="LVCMOS33")),),
         link="serial adapter at JA pins 1 (in) and 2 (out)", program="arty_z7_20"),
 }
 

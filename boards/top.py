@@ -7,7 +7,7 @@ from amaranth.lib.cdc import ResetSynchronizer
 
 from boards.pll import PLLS
 from boards.shell import Shell
-from boards.table import Board
+from boards.table import FAMILIES, Board
 from boards.usb import UsbBus, UsbSerial, usb_clocks, usb_pins
 
 __all__ = ["BoardTop"]
@@ -26,9 +26,6 @@ class BoardTop(Elaboratable):
 
     def elaborate(self, platform):
         slow_hz, clock_hz = platform.default_clk_frequency, self.shell.config.clock_hz
-        if clock_hz != slow_hz and not self.board.pll:
-            raise ValueError(f"clock must be the oscillator's on this board, "
-                             f"{slow_hz / 1e6:g} MHz, not {clock_hz / 1e6:g}")
         pll = None if clock_hz == slow_hz else PLLS[self.board.pll](slow_hz, clock_hz)
 
         m = Module()
@@ -39,7 +36,8 @@ class BoardTop(Elaboratable):
             pll.instance(m, platform.request(platform.default_clk, 0, dir="-"), clock, locked,
                          slow_hz)
             m.d.comb += ClockSignal().eq(clock)
-            platform.add_clock_constraint(clock, clock_hz)
+            if FAMILIES[self.board.family].route:  # Vivado derives it from the PLL
+                platform.add_clock_constraint(clock, clock_hz)
             m.submodules.reset = ResetSynchronizer(~locked)
         if shell.config.baud:
             uart = _ports(platform, "uart")

@@ -195,16 +195,19 @@ def _boards():
     return importlib.import_module("boards.build")
 
 
-def _board(name: str, config: Any, options: argparse.Namespace, console: Console) -> int:
+def _board(name: str, config: Any, words: Sequence[str], options: argparse.Namespace,
+           console: Console) -> int:
     """The bitstream of a design for a board, and its report as one JSON line."""
     boards = _boards()
     board = boards.board_named(options.board)
     if not 0 <= options.clock <= 1000:
         raise ValueError(f"clock must be up to 1000 MHz, not {options.clock:g}")
     folder = output_folder(Path(options.output) / options.board)
+    words = [*words, *[f"--clock {options.clock:g}"] * (options.clock > 0),
+             *[f"--seed {options.seed}"] * (options.seed != 1)]
     report = boards.build_board(name, DESIGNS[name].make(config), dataclasses.asdict(config),
-                                options.board, folder, clock_mhz=options.clock, seed=options.seed,
-                                console=console)
+                                options.board, folder, words=" ".join(words),
+                                clock_mhz=options.clock, seed=options.seed, console=console)
     if options.program:
         boards.program(options.board, folder / f"{name}{board.suffix}")
     print(json.dumps({key: value for key, value in report.items()
@@ -260,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("program needs a board: --board NAME")
     config = from_options(design.config, options)
     if options.board:
-        return _board(name, config, options, console)
+        return _board(name, config, rest, options, console)
     folder = output_folder(options.output)
     with console.status(f"generating {name}"):
         paths = build(name, config, folder)

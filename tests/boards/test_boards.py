@@ -9,7 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.build import engine_of, prepare
-from boards.pll import PLLS, Ecp5Pll, Ice40Pll
+from boards.pll import PLLS, Ecp5Pll, GowinPll, Ice40Pll, XilinxPll
 from boards.shell import BAUD, Shell, ShellConfig
 from boards.table import BOARDS, DEVICE, FAMILIES, board_named
 from hw.build import main
@@ -137,6 +137,9 @@ def test_usb_clocks(clock_hz, plls):
 @pytest.mark.parametrize("kind, in_mhz, out_mhz", [
     *(("ecp5", *pair) for pair in ((25, 50), (25, 80), (25, 62.5), (48, 80), (100, 50))),
     *(("ice40", *pair) for pair in ((12, 24), (12, 30), (16, 48))),
+    *(("ice40_core", *pair) for pair in ((12, 24), (12, 48))),
+    *(("gowin", *pair) for pair in ((27, 24), (27, 54), (27, 36), (27, 60))),
+    *(("xc7", *pair) for pair in ((100, 50), (125, 80), (100, 62.5))),
 ])
 def test_pll_setting(kind, in_mhz, out_mhz):
     pll = PLLS[kind](in_mhz * 1e6, out_mhz * 1e6)
@@ -152,16 +155,32 @@ def test_pll_settings_by_hand():
                for pll in Ecp5Pll.settings(25e6))
 
 
+def test_gowin_and_xilinx_settings_by_hand():
+    # 27 MHz / 3 * 8 = 72 MHz, of 576 MHz; 125 MHz / 5 * 32 = 800 MHz, divided by 10.
+    assert GowinPll(3, 8, 8) in GowinPll.settings(27e6)
+    assert GowinPll(3, 8, 8).frequency(27e6) == 72e6
+    assert all(400e6 <= pll.frequency(27e6) * pll.output <= 1200e6
+               for pll in GowinPll.settings(27e6))
+    assert XilinxPll(5, 32, 10) in XilinxPll.settings(125e6)
+    assert XilinxPll(5, 32, 10).frequency(125e6) == 80e6
+
+
 def test_no_pll_setting():
     with pytest.raises(ValueError, match="^clock must be one that the PLL makes of 25 MHz, "
                                          "not 1000$"):
         PLLS["ecp5"](25e6, 1e9)
 
 
-def test_a_board_without_pll_keeps_its_clock():
-    with pytest.raises(ValueError, match="^clock must be the oscillator's on this board, 27 MHz, "
-                                         "not 24$"):
-        files("tang_nano_9k", clock_hz=24e6)
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_board_has_another_clock(name):
+    board = BOARDS[name]
+    slow = board.make().default_clk_frequency
+    made = files(name, clock_hz=2 * slow)
+    text = made.get("top.il") or made["top.v"]
+    kind = {"ecp5": "EHXPLLL", "ice40": "SB_PLL40_PAD", "ice40_core": "SB_PLL40_CORE",
+            "gowin": "rPLL", "xc7": "PLLE2_BASE"}[board.pll]
+    assert len(re.findall(rf"\b{kind}\b", text)) == 1 + board.usb  # which has one of its own
+    assert "clk_pll" in text
 
 
 @pytest.mark.parametrize("argv, said", [

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from boards.build import TimingError, _figures, _late
-from boards.table import FAMILIES
+from boards.build import TimingError
+from boards.figures import figures, late, passing
+from boards.table import BOARDS, FAMILIES
 from hw.build import main
 from hw.tools import ToolError
 
@@ -33,26 +34,36 @@ NETLIST = {"modules": {"top": {"cells": {n: {"type": kind} for n, kind in enumer
     ["SB_DFF", "SB_DFFESR", "SB_LUT4", "SB_RAM40_4K"])}}}}
 
 
-def test_figures():
-    figures = _figures(REPORT, NETLIST, FAMILIES["ice40"])
+def testfigures():
+    told = figures(REPORT, NETLIST, FAMILIES["ice40"])
     # The clock with the least to spare counts, and only paths from it to itself.
-    assert {name: figures[name] for name in ("lut", "lut_available", "ff", "bram", "dsp",
+    assert {name: told[name] for name in ("lut", "lut_available", "ff", "bram", "dsp",
                                              "fmax_mhz")} == {
         "lut": 7, "lut_available": 100, "ff": 2, "bram": 2, "dsp": 0, "fmax_mhz": 43.33}
-    assert [step["cell"] for step in figures["critical_path"]] == ["a", "b", "c"]
-    assert figures["utilization"] == {"ICESTORM_LC": [7, 100], "ICESTORM_RAM": [2, 30]}
+    assert [step["cell"] for step in told["critical_path"]] == ["a", "b", "c"]
+    assert told["utilization"] == {"ICESTORM_LC": [7, 100], "ICESTORM_RAM": [2, 30]}
 
 
 def test_a_missed_clock_says_how_to_go_on():
-    report = _figures(REPORT, NETLIST, FAMILIES["ice40"]) | {"target_mhz": 50.0}
-    assert _late(report) == (
+    report = figures(REPORT, NETLIST, FAMILIES["ice40"]) | {"target_mhz": 50.0}
+    assert late(report, BOARDS["icebreaker"]) == (
         "timing: 50 MHz asked for, 43.33 MHz reached: 3.08 ns too long on the path from a to c "
-        "(3 steps, in report.json); --clock 43 would pass")
+        "(3 steps, in report.json); --clock 42 would pass")
+
+
+@pytest.mark.parametrize("board, reached, clock", [
+    # 12 MHz * 56 / 16 is 42 MHz, and the next steps are 42.75 and 43.5 MHz.
+    ("icebreaker", 43.3, 42), ("icebreaker", 15.9, 12), ("icebreaker", 11.9, None),
+    # 27 MHz * 14 / 9 is 42 MHz; no pair of divisors makes 43 of it.
+    ("tang_nano_9k", 43.9, 42), ("tang_nano_9k", 27.4, 27), ("arty_z7_20", 125.5, 125),
+])
+def test_the_clock_that_would_pass(board, reached, clock):
+    assert passing(BOARDS[board], reached) == clock
 
 
 def test_no_clock():
     with pytest.raises(ToolError, match="no path between registers"):
-        _figures(REPORT | {"fmax": {}}, NETLIST, FAMILIES["ice40"])
+        figures(REPORT | {"fmax": {}}, NETLIST, FAMILIES["ice40"])
 
 
 # Minutes each: synthesis, place and route, and the bitstream.
