@@ -26,7 +26,7 @@ from rich.table import Table
 from hw.arith.fma import FusedMultiplyAdd
 from hw.arith.multiply import FloatMultiply
 from hw.formats import format_named
-from hw.lutnet.design import LutnetConfig, lutnet, lutnet_facts
+from hw.lutnet.design import LutnetConfig, lutnet, lutnet_facts, lutnet_report
 from hw.options import Parser, add_options, command, from_options, option, output_folder
 from hw.pnr import place_and_route
 from hw.synth import TARGETS, synthesise
@@ -64,12 +64,17 @@ class PresetConfig:
 
 @dataclass(frozen=True)
 class Design:
-    """A row of :data:`DESIGNS`: title, configuration, how it is made, what the manifest says."""
+    """A row of :data:`DESIGNS`: title, configuration, how it is made, what the manifest says.
+
+    ``report``: a design's own figures, and the lines that show them, instead of a synthesis for
+    every family.
+    """
 
     title: str
     config: type
     make: Callable[[Any], wiring.Component]
     facts: Callable[[Any], dict[str, Any]]
+    report: Callable[[Any], tuple[dict[str, Any], list[str]]] | None = None
 
 
 def _array_facts(array) -> dict[str, Any]:
@@ -98,7 +103,8 @@ DESIGNS = {
                        lambda c: VtaCore(preset(c.preset)),
                        lambda core: {"vta": core.config.to_dict(),
                                      "fingerprint": core.config.fingerprint}),
-    "lutnet":   Design("network of look-up tables", LutnetConfig, lutnet, lutnet_facts),
+    "lutnet":   Design("network of look-up tables", LutnetConfig, lutnet, lutnet_facts,
+                       lutnet_report),
     "fma":      Design("fused multiply-add", FloatConfig,
                        lambda c: FusedMultiplyAdd(format_named(c.operand), format_named(c.sum)),
                        _latency),
@@ -268,7 +274,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     with console.status(f"generating {name}"):
         paths = build(name, config, folder)
     if options.report or options.pnr:
-        figures = _figures(console, name, paths[0].read_text(), options)
+        figures = {}
+        if design.report:
+            with console.status("synthesis"):
+                figures, lines = design.report(config)
+            print("\n".join(lines))
+        if options.pnr or not design.report:
+            figures |= _figures(console, name, paths[0].read_text(), options)
         paths += _write(folder, {f"{name}.report.json": _json(figures)})
     for path in paths:
         print(path)

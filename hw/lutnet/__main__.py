@@ -4,7 +4,7 @@
 several processes or machines, and goes on where it stopped; ``table`` measures the committed
 networks again: accuracy on the whole test set and LUTs by synthesis, a JSON line each. ``edges``
 builds a network of edge tables in KANELE's form and compares its RTL and its netlist with the
-golden model.
+golden model; ``scale`` measures how long a large network of drawn tables takes.
 """
 
 import json
@@ -224,7 +224,8 @@ def measure(row: dict, data) -> dict:
         "goal": row["goal"], "model": row["file"], "data": data.name,
         "accuracy": right / len(codes), "n": len(codes), "lut_core": counted.lut_core,
         "lut_encoder": counted.lut_encoder, "lut_total": counted.lut_total,
-        "carry": counted.carry, "ff": counted.ff, "fabric": row["fabric"],
+        "carry": counted.carry, "ff": counted.ff,
+        "lut_memory": counted.lut_memory, "blocks": counted.blocks, "fabric": row["fabric"],
         "latency_cycles": counted.latency, "tool": counted.tool,
     }
 
@@ -304,9 +305,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     edges.add_argument("folder", help="with truth_tables.json and config.json")
     edges.add_argument("--samples", type=int, default=20_000, help="random codes (default: 20000)")
     edges.add_argument("--seed", type=int, default=0, help="of the codes (default: 0)")
+    scale = commands.add_parser("scale", help="how long a large network takes")
+    scale.add_argument("--nodes", type=int, default=10_000, help="of one layer (default: 10000)")
+    scale.add_argument("--fabric", default="xc7", help="xc7, ecp5 or ice40 (default: xc7)")
+    scale.add_argument("--seed", type=int, default=0, help="of tables and wiring (default: 0)")
     options = parser.parse_args(argv)
     if options.command is None:
-        parser.error("a command is needed: train, sweep, table or edges")
+        parser.error("a command is needed: train, sweep, table, edges or scale")
+    if options.command == "scale":
+        if options.nodes not in range(10, 100_001):
+            raise ValueError(f"nodes must be 10 to 100000, not {options.nodes}")
+        from .scale import measure as measure_scale
+
+        print(json.dumps(measure_scale(options.nodes, options.fabric, options.seed)))
+        return 0
     if options.command == "edges":
         if options.samples not in range(1, 10 ** 7 + 1):
             raise ValueError(f"samples must be 1 to 10000000, not {options.samples}")

@@ -1,6 +1,6 @@
 """A LUT network as a design of the command line: options in, component and facts out."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ from hw.options import option
 from .config import NetworkConfig
 from .model import load
 from .network import Network
+from .report import figures
 from .streaming import StreamingNetwork
 
-__all__ = ["LutnetConfig", "lutnet", "lutnet_facts"]
+__all__ = ["LutnetConfig", "lutnet", "lutnet_facts", "lutnet_report"]
 
 DEFAULT = Path(__file__).parent / "models" / "digits.npz"
 
@@ -75,3 +76,13 @@ def lutnet_facts(network: Network | StreamingNetwork) -> dict[str, Any]:
         "inputs": [layer.n for layer in model.layers], "classes": model.classes,
         **(_picture_facts(network) if isinstance(network, StreamingNetwork) else {}),
     }
+
+
+def lutnet_report(config: LutnetConfig) -> tuple[dict[str, Any], list[str]]:
+    """LUTs of core, encoder and all, by synthesis for the fabric, and lines that say so."""
+    found = figures(load(config.model or DEFAULT), config.network())
+    lines = [f"{part:8} {getattr(found, f'lut_{part}'):6} LUT"
+             for part in ("core", "encoder", "total", "memory")]
+    lines += [f"{found.carry} carry cells, {found.ff} flip-flops, {found.blocks} block RAMs, "
+              f"latency {found.latency} cycles", f"{found.fabric}: {found.tool}"]
+    return asdict(found), lines

@@ -24,7 +24,7 @@ from .model import Encoder, Model, compact
 from .network import Network
 from .streaming import StreamingNetwork
 
-__all__ = ["Figures", "core_of", "figures", "netlist", "synthesis_text"]
+__all__ = ["Figures", "core_of", "figures", "netlist", "synthesise", "synthesis_text"]
 
 _FLOWS = {
     "xc7": ("synth_xilinx -family xc7 -flatten -abc9 -nodsp -noiopad", "LUT[1-6]|INV",
@@ -34,6 +34,11 @@ _FLOWS = {
     "ice40": ("synth_ice40 -abc9 -device u", "SB_LUT4", "SB_DFF.*", "SB_CARRY",
               "ice40/cells_sim.v"),
 }
+
+# LUTs that a cell takes as memory, and block RAMs.
+_MEMORY = {"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "SRL16E": 1,
+           "SRLC32E": 1, "TRELLIS_DPR16X4": 6}
+_BLOCKS = "RAMB.*|DP16KD|PDPW16KD|SB_RAM40.*"
 
 # Declared, so that the text is complete wherever it is read; their models come with the family.
 _DECLARATIONS = {
@@ -54,7 +59,11 @@ _LUT4 = {
 
 @dataclass(frozen=True)
 class Figures:
-    """Cells of a network on one fabric. CCU2C of the ECP5 count as two LUT4 in the LUT fields."""
+    """Cells of a network on one fabric. CCU2C of the ECP5 count as two LUT4 in the LUT fields.
+
+    ``lut_memory``: LUTs that are line buffers and not in the other LUT fields; ``blocks``: block
+    RAMs.
+    """
 
     fabric: str
     lut_core: int
@@ -62,19 +71,20 @@ class Figures:
     lut_total: int
     ff: int
     carry: int
+    lut_memory: int
+    blocks: int
     latency: int
     tool: str
 
 
-def synthesis_text(model: Model | EdgeModel, config: NetworkConfig,
-                   name: str = "lutnet") -> tuple[str, int]:
+def synthesis_text(model: Model | EdgeModel, config: NetworkConfig) -> tuple[str, int]:
     """Verilog of the network with the fabric's tables, their modules declared as black boxes, and
     the latency."""
     kind = EdgeNetwork
     if isinstance(model, Model):
         kind = StreamingNetwork if model.front else Network
     network = kind(model, replace(config, tables="cells"))
-    return _declared(to_verilog(network, name), config), network.latency
+    return _declared(to_verilog(network, "lutnet"), config), network.latency
 
 
 def _declared(text: str, config: NetworkConfig) -> str:
@@ -83,20 +93,29 @@ def _declared(text: str, config: NetworkConfig) -> str:
     return text + "".join(f"\n(* blackbox *)\n{known[cell]}\n" for cell in used)
 
 
-def _synthesised(text: str, fabric: str, name: str, timeout: float | None) -> Path:
-    flow = _FLOWS[fabric][0]
-    commands = ["read_verilog -sv design.v", f"{flow} -top {name}", "write_json netlist.json",
-                "write_verilog -noattr netlist.v"]
+def _commands(fabric: str) -> list[str]:
+    return ["read_verilog -sv design.v", f"{_FLOWS[fabric][0]} -top lutnet",
+            "write_json netlist.json", "write_verilog -noattr netlist.v"]
 
+
+def synthesise(folder: Path, text: str, fabric: str, timeout: float | None = None) -> Counter:
+    """Synthesise the module ``lutnet`` in ``folder``, which gets netlist.v; how many of each cell.
+
+    The figures of networks come from :func:`figures`, which keeps them.
+    """
+    (folder / "design.v").write_text(text)
+    run_yosys(folder, _commands(fabric), script="synth.ys", timeout=timeout)
+    cells = json.loads((folder / "netlist.json").read_text())["modules"]["lutnet"]["cells"]
+    (folder / "netlist.json").unlink()
+    return Counter(c["type"] for c in cells.values() if c["type"] != "$scopeinfo")
+
+
+def _synthesised(text: str, fabric: str, timeout: float | None) -> Path:
     def make(folder: Path) -> None:
-        (folder / "design.v").write_text(text)
-        run_yosys(folder, commands, script="synth.ys", timeout=timeout)
-        cells = json.loads((folder / "netlist.json").read_text())["modules"][name]["cells"]
-        count = Counter(c["type"] for c in cells.values() if c["type"] != "$scopeinfo")
+        count = synthesise(folder, text, fabric, timeout)
         (folder / "cells.json").write_text(json.dumps(count))
-        (folder / "netlist.json").unlink()
 
-    return cached_dir("lutnet", text, commands, yosys_version(), make=make)
+    return cached_dir("lutnet", text, _commands(fabric), yosys_version(), make=make)
 
 
 def _sum(cells: Counter, pattern: str) -> int:
@@ -120,18 +139,20 @@ def figures(model: Model | EdgeModel, config: NetworkConfig, *,
     cores = [core_of(model)] if isinstance(model, Model) else []  # edge tables have no encoder
     for part in (*cores, model):
         text, latency = synthesis_text(part, config)
-        folder = _synthesised(text, config.fabric, "lutnet", timeout)
+        folder = _synthesised(text, config.fabric, timeout)
         counts.append(Counter(json.loads((folder / "cells.json").read_text())))
     core, total = _sum(counts[0], lut), _sum(counts[-1], lut)
     return Figures(config.fabric, core, total - core, total, _sum(counts[-1], ff),
-                   _sum(counts[-1], carry), latency,
-                   f"Yosys {yosys_version()}, {_FLOWS[config.fabric][0]}")
+                   _sum(counts[-1], carry),
+                   sum(_MEMORY.get(cell, 0) * count for cell, count in counts[-1].items()),
+                   _sum(counts[-1], _BLOCKS), latency,
+                   f"{yosys_version()}, {_FLOWS[config.fabric][0]}")
 
 
 def netlist(model: Model | EdgeModel, config: NetworkConfig, *,
             timeout: float | None = None) -> str:
     """The network after synthesis, as Verilog that any simulator takes; module ``lutnet``."""
-    folder = _synthesised(synthesis_text(model, config)[0], config.fabric, "lutnet", timeout)
+    folder = _synthesised(synthesis_text(model, config)[0], config.fabric, timeout)
     models = yosys_share() / _FLOWS[config.fabric][4]
     commands = ["read_verilog mapped.v", f"read_verilog -defer -overwrite {models}",
                 "hierarchy -check -top lutnet", "proc", "flatten", "opt_clean -purge",

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from hw import build
 from hw.lutnet import __main__ as lutnet
 from hw.lutnet.design import LutnetConfig, lutnet_facts
 from hw.lutnet.design import lutnet as make
@@ -82,6 +83,7 @@ WRONG_TRAINING = [
     (["train", "--nodes", "3"],          "nodes of the last layer must be at least one for each of "
                                          "the 10 classes, not 3"),
     (["train", "--checkpoint", "-1"],    "checkpoint must be 0 or more, not -1"),
+    (["scale", "--nodes", "9"],          "nodes must be 10 to 100000, not 9"),
     (["table", "--goal", "M99"],         "goal must be one of "),
 ]
 
@@ -151,3 +153,23 @@ def test_picture_has_every_point_inside_its_frame():
     text = draw([("M3", 690, 97.2, False), ("M4", 2200, 97.9, True), ("far", 90_000, 97.0, True)])
     assert text.count('fill="#06c"') == 2 and "far" not in text
     assert text.count("NeuraLUT-Assemble") == 1
+
+
+def test_build_reports_core_encoder_and_total(tmp_path, capsys):
+    save(tmp_path / "m.npz", random_model(5))
+    assert build.main(["lutnet", "--model", str(tmp_path / "m.npz"), "-o", str(tmp_path),
+                       "--report"]) == 0
+    core, encoder, total, *_, tool, _, _, _ = capsys.readouterr().out.splitlines()
+    figures = json.loads((tmp_path / "lutnet.report.json").read_text())
+    assert [line.split() for line in (core, encoder, total)] == [
+        ["core", str(figures["lut_core"]), "LUT"],
+        ["encoder", str(figures["lut_encoder"]), "LUT"],
+        ["total", str(figures["lut_core"] + figures["lut_encoder"]), "LUT"]]
+    assert tool.startswith("xc7: yosys 0.") and "synth_xilinx -family xc7" in tool
+
+
+def test_time_of_a_large_network(capsys):
+    assert lutnet.main(["scale", "--nodes", "30", "--fabric", "ice40"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["inputs"] == 4 and line["cells"]["SB_LUT4"] >= 30
+    assert 0 < line["generation_seconds"] and 0 < line["synthesis_cpu_seconds"]
