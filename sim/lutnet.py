@@ -15,6 +15,7 @@ from hw.lutnet import data as datasets
 from hw.lutnet.config import FABRICS, NetworkConfig
 from hw.lutnet.model import Model, load
 from hw.lutnet.network import Network
+from hw.lutnet.serial import SerialNetwork
 from hw.lutnet.streaming import StreamingNetwork
 from hw.options import Parser, command
 from sim.golden import lutnet as golden
@@ -48,26 +49,31 @@ def _score(model: Model, results: np.ndarray, y: np.ndarray) -> dict[str, float]
             "ci95": float(1.96 * (accuracy * (1 - accuracy) / len(y)) ** 0.5)}
 
 
-def _run(engine: Engine, network: Network | StreamingNetwork, codes: np.ndarray, stall: float,
-         seed: int) -> tuple[np.ndarray, int, float]:
+def _run(engine: Engine, network: Network | SerialNetwork | StreamingNetwork, codes: np.ndarray,
+         stall: float, seed: int) -> tuple[np.ndarray, int, float]:
     """Results, the longest latency and the mean interval of ``codes`` (samples, features)."""
-    encoder = network.model.encoder
-    rows = payload(codes.reshape(-1, encoder.features), encoder.width)
+    model, deciding = network.model, 0
+    beat = model.features
+    if isinstance(network, SerialNetwork):
+        beat, deciding = 1, model.features - 1
+    elif isinstance(network, StreamingNetwork):
+        beat, deciding = model.encoder.features, network.deciding
+    rows = payload(codes.reshape(-1, beat), model.encoder.width)
     if not network.config.stream:
         return engine.pipe({"i": rows}, ["o"], latency=network.latency)["o"], network.latency, 1.0
     run = engine.run_streams({"i": rows}, {"o": len(codes)}, stall=stall, seed=seed,
                              timeout=100 * len(rows) + 1000)
-    taken, given = run.cycles["i"], run.cycles["o"]
-    if isinstance(network, StreamingNetwork):
-        taken = taken[network.deciding::len(rows) // len(codes)]
+    taken, given = run.cycles["i"][deciding::model.features // beat], run.cycles["o"]
     interval = (given[-1] - given[0]) / max(len(given) - 1, 1)
     return run.outputs["o"], int((given - taken).max()), float(interval)
 
 
 def report(model: Model, config: NetworkConfig, codes: np.ndarray, y: np.ndarray, *,
-           stall: float = 0.0, seed: int = 0, synth: bool = False, netlist: int = 0) -> dict:
+           stall: float = 0.0, seed: int = 0, synth: bool = False, netlist: int = 0,
+           serial: bool = False) -> dict:
     """The line that is printed; ``netlist``: samples that the netlist is run on, too."""
-    network = StreamingNetwork(model, config) if model.front else Network(model, config)
+    kind = StreamingNetwork if model.front else SerialNetwork if serial else Network
+    network = kind(model, config)
     with Engine(network, "lutnet") as engine:
         results, latency, interval = _run(engine, network, codes, stall, seed)
     expected = golden_results(model, codes)
@@ -100,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="only the first N test samples (default: all)")
     parser.add_argument("--fabric", default="xc7", help=f"one of {', '.join(FABRICS)}")
     parser.add_argument("--stream", action="store_true", help="the form with back-pressure")
+    parser.add_argument("--serial", action="store_true", help="a feature per clock; networks for "
+                        "pictures always take a pixel per clock")
     parser.add_argument("--stall", type=float, default=0.0,
                         help="probability that a stream pauses in a cycle (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of the pauses (default: 0)")
@@ -112,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("limit", "netlist"):
         if getattr(options, name) < 0:
             raise ValueError(f"{name} must be 0 or more, not {getattr(options, name)}")
+    if options.netlist and options.serial:
+        raise ValueError("netlist must be 0 for a network of serial features")
     config = NetworkConfig(fabric=options.fabric, stream=options.stream or options.stall > 0)
     model = load(options.model)
     data = datasets.load(options.data)
@@ -119,7 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.limit:
         codes, y = codes[:options.limit], y[:options.limit]
     line = report(model, config, codes, y, stall=options.stall, seed=options.seed,
-                  synth=options.synth, netlist=options.netlist)
+                  synth=options.synth, netlist=options.netlist,
+                  serial=options.serial)
     print(json.dumps(line))
     return 0 if line["equal_to_model"] and line.get("netlist_equal", True) else 1
 

@@ -38,7 +38,8 @@ class SerialNetwork(wiring.Component):
 
     def __init__(self, model: Model, config: NetworkConfig | None = None):
         self.network = Network(model, replace(config or NetworkConfig(), stream=True))
-        self.model, self.latency = model, 1 + self.network.latency
+        self.model, self.config = model, self.network.config
+        self.latency = 1 + self.network.latency
         super().__init__({
             "i": In(stream.Signature(unsigned(model.encoder.width))),
             "o": Out(self.network.o.signature),

@@ -39,6 +39,9 @@ def test_train_then_simulate(tmp_path, capsys):
     line = json.loads(capsys.readouterr().out)
     assert (line["latency_cycles"], line["interval"]) == (3, 1.0)
     assert (line["netlist_n"], line["netlist_equal"]) == (100, True)
+    assert simulate.main(["--model", str(tmp_path / "model.npz"), "--serial"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert (line["equal_to_model"], line["latency_cycles"], line["interval"]) == (True, 4, 64.0)
 
 
 def test_convolution_from_training_to_netlist(tmp_path, capsys):

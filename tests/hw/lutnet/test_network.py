@@ -1,6 +1,7 @@
 """The circuit against the golden model, on the RTL and on the netlist; timing as documented."""
 
 from dataclasses import replace
+from pathlib import Path
 from time import process_time
 
 import numpy as np
@@ -12,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from hw.lutnet import popcount, report
 from hw.lutnet.circuit import Circuit, Table, Wire, reduce_table
 from hw.lutnet.config import NetworkConfig
-from hw.lutnet.model import Encoder, Layer, Model
+from hw.lutnet.model import Encoder, Layer, Model, load
 from hw.lutnet.network import Network, latency_of
 from hw.lutnet.serial import SerialNetwork
 from sim.golden import lutnet as golden
@@ -105,6 +106,22 @@ def test_serial_network_gives_the_same_labels(stall):
         last = run.cycles["i"][model.features - 1::model.features]
         assert (run.cycles["o"] - last == network.latency).all()
         assert (np.diff(run.cycles["o"]) == model.features).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, beats", [(Network, 1), (SerialNetwork, 784)])
+def test_mnist_at_an_image_per_clock_and_pixel_by_pixel(kind, beats):
+    model = load(Path(report.__file__).parent / "models" / "mnist_m3.npz")
+    rng = np.random.default_rng(0)  # blots: strokes would do, noise has but one label
+    blots = np.kron(rng.random((60, 7, 7)) < 0.3, np.full((4, 4), 255)).reshape(60, 784)
+    codes = model.codes(blots.astype(np.uint8))
+    expected = golden.run(model, codes).result
+    assert len(set(expected)) > 3
+    with Engine(kind(model, NetworkConfig(stream=True)), "lutnet") as engine:
+        run = engine.run_streams({"i": payload(codes.reshape(60 * beats, -1),
+                                               model.encoder.width)}, {"o": 60}, linger=20)
+    np.testing.assert_array_equal(run.outputs["o"], expected)
+    assert (np.diff(run.cycles["o"]) == beats).all()
 
 
 def test_network_without_a_head():
