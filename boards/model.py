@@ -70,7 +70,7 @@ class ModelBoard:
 
     timeout: float | None = None
 
-    def __init__(self, config: VtaConfig, *, memory: int = 1 << 18, clock_hz: float = 50e6):
+    def __init__(self, config: VtaConfig, *, memory: int = 1 << 24, clock_hz: float = 50e6):
         if memory < 4 or memory % 4:
             raise ValueError(f"memory must be a multiple of 4 bytes, not {memory!r}")
         words = np.zeros(memory // 4, np.uint32)

@@ -30,6 +30,7 @@ from sim.verilated import Engine
 __all__ = ["SimulatedBoard", "of_board", "serve", "served"]
 
 _QUIET = 40  # times of a byte without one that end a run
+_IDLE = 200_000  # cycles after the host's last byte; a dead bus is answered sooner
 
 
 def of_board(name: str) -> dict[str, Any]:
@@ -121,16 +122,20 @@ def serve(board: SimulatedBoard, server: socket.socket) -> None:
             return
         with peer, contextlib.suppress(ConnectionError):
             peer.settimeout(0.02)
+            since = None  # when the host's last byte was in
             while True:
                 try:
                     data = peer.recv(4096)
                     if not data:
                         break
                     board.write(data)
+                    since = None
                 except TimeoutError:
-                    pass
+                    if since is not None and board.cycles - since > _IDLE:
+                        continue  # time stands still
                 while answer := board.read(4096):
                     peer.sendall(answer)
+                since = board.cycles if since is None else since
 
 
 @contextlib.contextmanager

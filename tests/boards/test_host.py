@@ -31,7 +31,8 @@ from sim.sdram import SdramError, SimulatedChip
 from sim.vta_engine import Conditions, engine
 from sim.vta_fuzz import fuzz_program
 
-CONFIG = preset("block4")
+CONFIG = preset("block8")
+LINE = 12_500_000  # baud: 4 cycles a bit instead of 50
 
 
 class Adder(wiring.Component):
@@ -81,7 +82,7 @@ class Idle(wiring.Component):
 
 @pytest.fixture(scope="module")
 def sdram_board():
-    return SimulatedBoard(Idle(), **of_board("ulx3s_85f") | {"baud": 12_500_000})
+    return SimulatedBoard(Idle(), **of_board("ulx3s_85f") | {"baud": LINE})
 
 
 def test_sdram_at_the_end_of_the_line(sdram_board):
@@ -107,9 +108,11 @@ def test_a_rule_of_the_chip_is_broken(sdram_board):
 
 # The same calls, whatever is at the other end.
 BOARDS = {
-    "model":  lambda: contextlib.nullcontext("model:vta?preset=block4"),
-    "sim":    lambda: contextlib.nullcontext("sim:vta?preset=block4"),
-    "socket": lambda: served(SimulatedBoard(VtaCore(CONFIG), memory=1 << 17)),
+    "model":  lambda: contextlib.nullcontext("model:vta?preset=block8"),
+    "sim":    lambda: contextlib.nullcontext(
+        f"sim:vta?preset=block8&board=ulx3s_85f&baud={LINE}"),
+    "socket": lambda: served(SimulatedBoard(VtaCore(CONFIG), **of_board("ulx3s_85f")
+                                            | {"baud": LINE})),
 }
 
 
@@ -247,7 +250,7 @@ def test_a_core_for_another_program(networks):
 
 def test_a_program_that_does_not_fit(networks):
     model, samples = networks[0]
-    with connect("model:vta?preset=block4&memory=4096") as host, pytest.raises(
+    with connect("model:vta?preset=block8&memory=4096") as host, pytest.raises(
             ValueError, match="^the program must fit the board's 4,096 bytes of memory, not take"):
         model.run(samples, engine=BoardEngine(host))
 

@@ -11,12 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boards.host import main
+from boards.engine import BoardEngine
+from boards.host import VtaHost, main
+from boards.link import Link
+from boards.selftest import selftest
 from boards.simulated import SimulatedBoard, of_board, served
+from hw.compiler.builder import Conv2D, Dense, Flatten, MaxPool, ReLU, Sequential
+from hw.compiler.front import load
+from hw.compiler.link import compile_network
+from hw.compiler.program import Launch
 from hw.vta.config import preset
 from hw.vta.core import VtaCore
 from sim import pictures
 
+CONFIG = preset("block8")
 SHARED = Path(os.environ.get("NPUGEN_SHARED", "absent"))
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     not (SHARED / "models").is_dir(),
@@ -24,10 +32,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def url():
+def board():
     """The board with its real clock and chip; only the line has 4 cycles a bit instead of 50."""
-    board = SimulatedBoard(VtaCore(preset("block8")), **of_board("ulx3s_85f") | {
-        "baud": 12_500_000})
+    return SimulatedBoard(VtaCore(CONFIG), **of_board("ulx3s_85f") | {"baud": 12_500_000})
+
+
+@pytest.fixture
+def url(board):
     with served(board) as url:
         yield url
 
@@ -61,3 +72,30 @@ def test_networks(url, given, tmp_path, capsys):
     assert said["equal"] and said["labels"] == labels
     if model.parent.name.endswith("resnet8"):
         assert said["image_bytes"] > of_board("ulx3s_85f")["memory"]  # more than on chip
+
+
+def test_selftest_of_a_chip_that_forgets(board):
+    """A bit of one layer's result turns in the SDRAM; the layer is named, and no other is run."""
+    front = load(Sequential((2, 8, 8), [Conv2D(6, 3), ReLU(), MaxPool(2), Conv2D(5, 3), ReLU(),
+                                        Flatten(), Dense(4)]).graph(), checked=False)
+    program = compile_network(front.network, CONFIG, keep=True, split=True)
+    launches = [step for step in program.steps if isinstance(step, Launch)]
+    host = VtaHost(Link(board))
+    assert selftest(BoardEngine(host), front)["first"] is None
+    memory = board.chip.memory.view(np.uint8)
+    for number, launch in enumerate(launches):
+        runs, execute = [], host.execute
+
+        def forgetful(*args, number=number, launch=launch, runs=runs, execute=execute, **options):
+            ended = execute(*args, **options)
+            if len(runs) == number:
+                memory[program._slice(program.network.tensors[launch.results[0]]).start] ^= 1
+            runs.append(number)
+            return ended
+
+        engine = BoardEngine(host)
+        host.execute = forgetful
+        first = selftest(engine, front)["first"]
+        host.execute = execute
+        assert (first["tensor"], first["wrong"]) == (launch.results[0], 1)
+        assert len(runs) == number + 1
