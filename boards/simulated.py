@@ -69,15 +69,17 @@ class SimulatedBoard:
         self.config = ShellConfig(clock_hz=clock_hz, baud=baud, memory=memory * uses_memory,
                                   sdram=sdram if uses_memory else "",
                                   cas=2 if clock_hz <= 100e6 else 3)
-        self.divisor = divisor_for(clock_hz, baud)
-        self.engine = Engine(to_verilog(Shell(engine, self.config), "board"), "board",
-                             extra=(NATIVE_CHIP, "serial.cpp"))
-        self.engine.set("rx", 1)
-        self.engine.reset(2)
-        self.chip = None
+        self._drive(to_verilog(Shell(engine, self.config), "board"), divisor_for(clock_hz, baud))
         if self.config.sdram:
             self.chip = SimulatedChip(self.engine, "sdram__", CHIPS[self.config.sdram], clock_hz,
                                       self.config.cas)
+
+    def _drive(self, verilog: str, divisor: int) -> None:
+        """Have the module ``board``, with ``rx`` and ``tx``, in the engine."""
+        self.engine = Engine(verilog, "board", extra=(NATIVE_CHIP, "serial.cpp"))
+        self.divisor, self.chip = divisor, None
+        self.engine.set("rx", 1)
+        self.engine.reset(2)
         self.cycles = 0
         self._got, self._waiting = bytearray(), bytearray()
         self._room = np.zeros(1 << 16, np.uint8)
