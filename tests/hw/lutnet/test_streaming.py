@@ -96,6 +96,28 @@ def test_file_keeps_the_front(tmp_path):
     assert [type(s) for s in again.front.stages] == [Convolution, Convolution, Pooling]
 
 
+#   array           what it becomes          message
+BROKEN = [
+    ("tables_stage_0", lambda a: a[:, :1],   r"tables of stage 0 must be 2 bytes for each of 3 "
+                                             r"nodes, not of shape \(3, 1\)"),
+    ("pins_stage_1", lambda a: a + 3,        r"pins of a convolution must be below 3 x 1, not \d+"),
+    ("stages", lambda a: a[:, :2],           r"picture and stages must have 2 values and 3 "
+                                             r"columns, not shapes \(2,\) and \(3, 2\)"),
+    ("stages", lambda a: a * [[1], [1], [9]], "height of a tile must be 1 to 16, not 27"),
+    ("picture", lambda a: a * 0,             "height of a picture must be 1 to 4096, not 0"),
+]
+
+
+@pytest.mark.parametrize("name, change, message", BROKEN)
+def test_broken_front(name, change, message, tmp_path):
+    save(tmp_path / "m.npz", random_picture_model(5, **CASES[2][1]))
+    with np.load(tmp_path / "m.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    np.savez(tmp_path / "m.npz", **arrays | {name: change(arrays[name])})
+    with pytest.raises(ValueError, match=f"^m.npz: {message}$"):
+        load(tmp_path / "m.npz")
+
+
 LAYER = Layer([[0, 17]], [[0, 1, 1, 0]])
 #   what is made                                                  message
 WRONG = [
