@@ -4,14 +4,16 @@
 several processes or machines, and goes on where it stopped; ``table`` measures the committed
 networks again: accuracy on the whole test set and LUTs by synthesis, a JSON line each. ``edges``
 builds a network of edge tables in KANELE's form and compares its RTL and its netlist with the
-golden model; ``scale`` measures how long a large network of drawn tables takes.
+golden model; ``scale`` measures how long a large network of drawn tables takes; ``import`` makes
+networks of others' boosted trees.
 """
 
 import json
 import sys
 import time
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from hw.options import Parser, command, output_folder
 from hw.tools import require
 
 from . import data as datasets
+from . import imports
 from . import model as models
 from .config import NetworkConfig
 from .picture import picture
@@ -255,13 +258,17 @@ def _table(options) -> int:
     return 0
 
 
-def measure_edges(folder: Path, samples: int, seed: int) -> dict:
-    """RTL and netlist of KANELE's tables in ``folder`` on random codes, and on its own vectors."""
+def measure_edges(folder: Path, samples: int, seed: int, proof: bool = False) -> dict:
+    """RTL and netlist of KANELE's tables in ``folder`` on random codes, and on its own vectors.
+
+    ``proof``: prove the netlist on all reachable codes, too.
+    """
     from sim.golden import edges as golden  # the edge may reach across
     from sim.lutnet import payload
     from sim.verilated import Engine
 
     from . import edges
+    from .edge_proof import prove
     from .report import figures, netlist
 
     network, config = edges.load(folder), NetworkConfig(registers=("layers",))
@@ -282,8 +289,9 @@ def measure_edges(folder: Path, samples: int, seed: int) -> dict:
                               latency=component.latency)["o"]
         equal[name] = bool((out == wanted).all())
     counted = figures(network, config)
+    proven = {"proven": asdict(prove(network, config))} if proof else {}
     return {"model": folder.name, "published_vectors_equal": given, "rtl_equal": equal["rtl"],
-            "netlist_equal": equal["netlist"], "n": samples, "seed": seed,
+            "netlist_equal": equal["netlist"], "n": samples, "seed": seed, **proven,
             "lut_total": counted.lut_total, "carry": counted.carry, "ff": counted.ff,
             "fabric": "xc7", "latency_cycles": counted.latency, "tool": counted.tool}
 
@@ -309,9 +317,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     scale.add_argument("--nodes", type=int, default=10_000, help="of one layer (default: 10000)")
     scale.add_argument("--fabric", default="xc7", help="xc7, ecp5 or ice40 (default: xc7)")
     scale.add_argument("--seed", type=int, default=0, help="of tables and wiring (default: 0)")
+    edges.add_argument("--prove", action="store_true",
+                       help="prove the netlist equal on all reachable codes")
+    imports.add_options(commands.add_parser("import", help="boosted trees of others",
+                                            description=imports.__doc__,
+                                            formatter_class=RawDescriptionHelpFormatter))
     options = parser.parse_args(argv)
     if options.command is None:
-        parser.error("a command is needed: train, sweep, table, edges or scale")
+        parser.error("a command is needed: train, sweep, table, edges, scale or import")
     if options.command == "scale":
         if options.nodes not in range(10, 100_001):
             raise ValueError(f"nodes must be 10 to 100000, not {options.nodes}")
@@ -319,10 +332,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(json.dumps(measure_scale(options.nodes, options.fabric, options.seed)))
         return 0
+    if options.command == "import":
+        line = imports.run(options)
+        print(json.dumps(line))
+        return 0 if line.get("equal_to_source", True) and line.get("rtl_equal", True) else 1
     if options.command == "edges":
         if options.samples not in range(1, 10 ** 7 + 1):
             raise ValueError(f"samples must be 1 to 10000000, not {options.samples}")
-        line = measure_edges(Path(options.folder), options.samples, options.seed)
+        line = measure_edges(Path(options.folder), options.samples, options.seed, options.prove)
         print(json.dumps(line))
         return 0 if line["rtl_equal"] and line["netlist_equal"] else 1
     if options.command == "train":

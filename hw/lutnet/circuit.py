@@ -118,7 +118,10 @@ class Circuit:
     fabric : :class:`str`
         ``xc7``, ``ecp5`` or ``ice40``: whose primitives; tables may have 6, 4 and 4 inputs.
 
-    All registers move together, when ``enable`` is high; none is reset.
+    All registers move together, when ``enable`` is high; none is reset. ``facts`` is what the parts
+    claim of themselves (:mod:`hw.lutnet.edge_proof` proves it), in the order in which they were
+    built. ``made`` tells of a signal's name which cell's output it is: synthesis keeps the names of
+    cells, and of registers.
     """
 
     def __init__(self, tables: str = "rtl", fabric: str = "xc7"):
@@ -128,6 +131,13 @@ class Circuit:
         self._comb, self._registers = [], []
         self._shared: dict[tuple, Wire] = {}
         self._delayed: dict[tuple[Wire, int], Signal] = {}
+        self._names = 0
+        self.facts: list = []
+        self.made: dict[str, tuple[str, str]] = {}
+
+    def _signal(self, prefix: str, width: int = 1, **options) -> Signal:
+        self._names += 1
+        return Signal(width, name=f"{prefix}{self._names}", **options)
 
     def emit(self, m: Module) -> None:
         m.d.comb += self._comb
@@ -139,7 +149,7 @@ class Circuit:
 
     def name(self, value: Value) -> Signal:
         """A signal that is ``value``: an expression used twice would be built twice."""
-        signal = Signal(len(value))
+        signal = self._signal("v", len(value))
         self._comb.append(signal.eq(value))
         return signal
 
@@ -151,7 +161,7 @@ class Circuit:
             return value
         for now in range(wire.stage + 1, stage + 1):
             if (wire, now) not in self._delayed:
-                register = Signal(len(value), reset_less=True)
+                register = self._signal("r", len(value), reset_less=True)
                 self._registers.append(register.eq(value))
                 self._delayed[wire, now] = register
             value = self._delayed[wire, now]
@@ -174,6 +184,12 @@ class Circuit:
 
     def lut(self, table: int, pins: list[Wire | None], every: int = 0) -> Wire:
         """``table >> sum_i pins[i] << i``, one bit; a pin that is None is 0."""
+        pins = list(pins)
+        for index in reversed(range(len(pins))):  # constants are not wired to cells
+            pin = pins[index]
+            if pin is not None and isinstance(pin.value, Const):
+                table = halves(table, len(pins), index)[pin.value.value]
+                pins = pins[:index] + pins[index + 1:]
         table, pins = reduce_table(table, pins)
         if not pins:
             return Wire(Const(table, 1))
@@ -194,7 +210,8 @@ class Circuit:
             return Const(table, 1)
         if len(values) == 1 and table == 0b10:
             return values[0]
-        out = Signal()
+        out = self._signal("t")
+        self.made[out.name] = (f"cell_{len(self._instances)}", "O")
         self._instances.append(_PRIMITIVES[self.fabric](table, values, out))
         return out
 
@@ -204,6 +221,8 @@ class Circuit:
         low, high = halves(table, len(values), index)
         rest = values[:index] + values[index + 1:]
         low, high = (self._cell(*reduce_table(part, rest)) for part in (low, high))
+        if self.fabric == "xc7":
+            return self._fit(0b11001010, [low, high, values[index]])
         return self.name(Mux(values[index], high, low))
 
     def add(self, rows: list[tuple[Wire | None, Wire | Table | None]], carry: Wire | None = None,
@@ -284,9 +303,11 @@ class Circuit:
             part = slice(k, min(k + 4, len(select)))
             size = part.stop - k
             pad = [Const(0, 1)] * (4 - size)
-            out, over = Signal(4, name="sum"), Signal(4, name="over")
+            out, over = self._signal("sum", 4), self._signal("over", 4)
             ports = {"i_CYINIT": carry, "i_CI": Const(0, 1)} if k == 0 else \
                 {"i_CYINIT": Const(0, 1), "i_CI": carry}
+            cell = f"cell_{len(self._instances)}"
+            self.made |= {out.name: (cell, "O"), over.name: (cell, "CO")}
             self._instances.append(Instance(
                 "CARRY4", i_S=Cat(*select[part], *pad), i_DI=Cat(*direct[part], *pad),
                 o_O=out, o_CO=over, **ports))

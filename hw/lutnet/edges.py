@@ -1,8 +1,10 @@
 """Networks of edge tables (KANELÉ's form): a layer adds one table of one input per edge.
 
 ``s[j] = sum_i table[i, j][x[i]]``, saturated to ``out_bits`` two's complement; the next layer's
-index is ``s + 2**(out_bits - 1)``. Source: KANELÉ, github.com/Duchstf/KANELE, whose files
-``truth_tables.json`` with ``config.json`` :func:`load` reads.
+index is ``s + 2**(out_bits - 1)``. Or a layer has limits, and the next index is the number of them
+that s reaches: how quantised networks become tables (:mod:`hw.lutnet.qonnx`). Source: KANELÉ,
+github.com/Duchstf/KANELE, whose files ``truth_tables.json`` with ``config.json`` :func:`load`
+reads.
 
 The circuit adds no constants. Each table is shifted so that its smallest value is ``d[i, j]``, at
 least 0, and the d of one sum add up to what makes the saturation's lower limit a multiple of
@@ -22,6 +24,7 @@ from amaranth.lib.wiring import In, Out
 
 from .circuit import Circuit, Wire, reduce_table, split_cost
 from .config import NetworkConfig
+from .encode import above
 from .model import ModelError
 from .popcount import compress
 
@@ -38,12 +41,15 @@ class EdgeLayer:
         Zero where there is no edge.
     edges : bool (inputs, outputs)
     out_bits : :class:`int`
-        Of the saturated sum, two's complement.
+        Of the saturated sum, two's complement; with limits, of the unsigned code.
+    limits : int64 (outputs, up to 2**out_bits - 1) or None
+        Ascending. The code is ``sum_t s >= limits[t]``.
     """
 
     tables: np.ndarray
     edges: np.ndarray
     out_bits: int
+    limits: np.ndarray | None = None
 
     def __post_init__(self):
         entries = self.tables.shape[-1]
@@ -53,8 +59,23 @@ class EdgeLayer:
         if self.edges.shape != self.tables.shape[:2]:
             raise ModelError(f"edges must have shape {self.tables.shape[:2]}, not "
                              f"{self.edges.shape}")
-        if self.out_bits not in range(2, 17):
-            raise ModelError(f"out_bits must be 2 to 16, not {self.out_bits!r}")
+        least = 2 if self.limits is None else 1
+        if self.out_bits not in range(least, 17):
+            raise ModelError(f"out_bits must be {least} to 16, not {self.out_bits!r}")
+        if self.limits is not None:
+            shape, most = self.limits.shape, 2 ** self.out_bits - 1
+            if len(shape) != 2 or shape[0] != self.edges.shape[1] or not 1 <= shape[1] <= most:
+                raise ModelError(f"limits must be 1 to {most} for each of {self.edges.shape[1]} "
+                                 f"outputs, not of shape {shape}")
+            if (np.diff(self.limits, axis=1) < 0).any():
+                raise ModelError("limits must ascend")
+
+    def codes(self, sums: np.ndarray) -> np.ndarray:
+        """Codes (..., outputs), what the next layer looks up, of sums of that shape."""
+        if self.limits is not None:
+            return (sums[..., None] >= self.limits).sum(-1)
+        half = 1 << self.out_bits - 1
+        return np.clip(sums, -half, half - 1) + half
 
     @property
     def in_bits(self) -> int:
@@ -63,9 +84,13 @@ class EdgeLayer:
 
 @dataclass(frozen=True, eq=False)
 class EdgeModel:
-    """Layers, each of which takes what the one before gives."""
+    """Layers, each of which takes what the one before gives.
+
+    ``levels``: the inputs' codes are below it; 0 for no limit but their bits.
+    """
 
     layers: tuple[EdgeLayer, ...]
+    levels: int = 0
 
     def __post_init__(self):
         for before, after in zip(self.layers, self.layers[1:]):
@@ -83,14 +108,13 @@ class EdgeModel:
         layer = self.layers[index]
         codes = np.arange(2 ** layer.in_bits)
         if index == 0:
-            return np.ones((layer.tables.shape[0], len(codes)), bool)
+            return np.repeat(codes[None] < (self.levels or len(codes)), layer.tables.shape[0], 0)
         before = self.layers[index - 1]
         ok = self.reachable(index - 1)
-        half = len(codes) // 2
         low = np.where(ok[:, None], before.tables, 1 << 30).min(-1)
         high = np.where(ok[:, None], before.tables, -(1 << 30)).max(-1)
-        low = np.clip((low * before.edges).sum(0), -half, half - 1) + half
-        high = np.clip((high * before.edges).sum(0), -half, half - 1) + half
+        low = before.codes((low * before.edges).sum(0))
+        high = before.codes((high * before.edges).sum(0))
         return (codes >= low[:, None]) & (codes <= high[:, None])
 
 
@@ -125,6 +149,36 @@ def load(folder: str | Path) -> EdgeModel:
 
 
 # Circuit ----------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Lookup:
+    """A claim: ``wire`` is ``word >> sum_i pins[i] << i & 1``, and counts ``2**shift``."""
+
+    pins: tuple[Wire, ...]
+    word: int
+    wire: Wire
+    shift: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim: ``row`` is the sum of the lookups since the last one, ``largest`` at most.
+
+    ``inputs``: the wires of the codes that they look up.
+    """
+
+    inputs: tuple[tuple[Wire, ...], ...]
+    row: tuple[Wire, ...]
+    largest: int
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A claim: ``wires`` are the codes behind layer ``index``, of the rows since the last one."""
+
+    index: int
+    wires: tuple[tuple[Wire, ...], ...]
+
 
 def _word(bits: np.ndarray) -> int:
     return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little") \
@@ -184,8 +238,8 @@ def _shifts(forms: list[tuple[np.ndarray, ...]], residue: int, modulus: int, *,
     return best[residue][1]
 
 
-def _sum(c: Circuit, inputs: list[list[Wire]], tables: list[np.ndarray], out_bits: int,
-         config: NetworkConfig) -> list[Wire]:
+def _saturated(c: Circuit, inputs: list[list[Wire]], tables: list[np.ndarray], out_bits: int,
+               config: NetworkConfig) -> list[Wire]:
     """Bits of ``clip(sum tables, limits) + 2**(out_bits - 1)``."""
     modulus, half = 1 << out_bits, 1 << out_bits - 1
     lowest = [int(t.min()) for t in tables]
@@ -194,28 +248,65 @@ def _sum(c: Circuit, inputs: list[list[Wire]], tables: list[np.ndarray], out_bit
     forms = [(first + d, *rest) for (first, *rest), d in zip(forms, shifts)]
     offset = sum(shifts) - sum(lowest) - half  # the sum is the result plus this
     assert offset % modulus == 0
-    columns: list[list[Wire]] = []
-    parts = [(pins, part) for pins, form in zip(inputs, forms) for part in form]
-    for pins, values in parts:
-        for k in range(int(values.max()).bit_length()):
-            columns += [[] for _ in range(k + 1 - len(columns))]
-            columns[k].append(c.lut(_word(values >> k & 1), list(pins), config.sum_levels))
-    largest = sum(int(values.max()) for _, values in parts)
-    row = compress(c, columns, style=config.head, inputs=config.inputs, every=config.sum_levels)
-    row = row[:largest.bit_length()]
+    row = _row(c, inputs, forms, config)
     low, high = row[:out_bits], row[out_bits:]
     low += [Wire(Const(0, 1))] * (out_bits - len(low))
-    above = offset // modulus  # what the high bits are when the sum does not saturate
+    middle = offset // modulus  # what the high bits are when the sum does not saturate
     out = []
     for bit in low:
         table = 0
         for a in range(1 << len(high) + 1):
             h = a >> 1
-            value = (a & 1) if h == above else int(h > above)
+            value = (a & 1) if h == middle else int(h > middle)
             table |= value << a
         out.append(c.lut(table, [bit, *high], config.sum_levels))
-    stage = max(w.stage for w in out)
-    return [Wire(c.at(w, stage), stage, w.level) for w in out]
+    return _aligned(c, out)
+
+
+def _counted(c: Circuit, inputs: list[list[Wire]], tables: list[np.ndarray], limits: np.ndarray,
+             out_bits: int, config: NetworkConfig) -> list[Wire]:
+    """Bits of the number of ``limits`` that the sum of ``tables`` reaches."""
+    lowest = [int(t.min()) for t in tables]
+    row = _row(c, inputs, [(t - low,) for t, low in zip(tables, lowest)], config)
+    values, stage, level = c.align(row, config.sum_levels)
+    largest = sum(int(t.max()) for t in tables) - sum(lowest)
+    reached = []
+    for limit in limits.tolist():
+        least = limit - sum(lowest)
+        reached.append(Wire(Const(int(least <= 0), 1)) if least <= 0 or least > largest else
+                       Wire(c.name(above(Cat(values), least - 1)), stage, level))
+    # They are reached in their order: bit k of their number is the parity of every 2**k-th.
+    out = []
+    for k in range(out_bits):
+        every = reached[(1 << k) - 1::1 << k]
+        parity = sum((a.bit_count() & 1) << a for a in range(1 << len(every)))
+        out.append(c.lut(parity, every, config.sum_levels))
+    return _aligned(c, out)
+
+
+def _aligned(c: Circuit, wires: list[Wire]) -> list[Wire]:
+    stage = max(w.stage for w in wires)
+    return [Wire(c.at(w, stage), stage, w.level) for w in wires]
+
+
+def _row(c: Circuit, inputs: list[list[Wire]], forms: list[tuple[np.ndarray, ...]],
+         config: NetworkConfig) -> list[Wire]:
+    """The sum of the tables, each in its form, as a row of bits; no entry is below 0."""
+    columns: list[list[Wire]] = []
+    parts = [(pins, part) for pins, form in zip(inputs, forms) for part in form]
+    for pins, values in parts:
+        for k in range(int(values.max()).bit_length()):
+            columns += [[] for _ in range(k + 1 - len(columns))]
+            word = _word(values >> k & 1)
+            columns[k].append(c.lut(word, list(pins), config.sum_levels))
+            c.facts.append(Lookup(tuple(pins), word, columns[k][-1], k))
+    largest = sum(int(values.max()) for _, values in parts)
+    if not columns:
+        columns = [[]]
+    row = compress(c, columns, style=config.head, inputs=config.inputs, every=config.sum_levels)
+    row = row[:largest.bit_length()] or [Wire(Const(0, 1))]
+    c.facts.append(Row(tuple(map(tuple, inputs)), tuple(row), largest))
+    return row
 
 
 def build(model: EdgeModel, config: NetworkConfig,
@@ -233,12 +324,19 @@ def build(model: EdgeModel, config: NetworkConfig,
                 seen = np.flatnonzero(ok[i])
                 nearest = seen[np.abs(np.arange(ok.shape[1])[:, None] - seen).argmin(1)]
                 tables.append(layer.tables[i, j, nearest])
-            after.append(_sum(c, [wires[i] for i in used], tables, layer.out_bits, config))
+            read = [wires[i] for i in used]
+            after.append(
+                _saturated(c, read, tables, layer.out_bits, config) if layer.limits is None else
+                _counted(c, read, tables, layer.limits[j], layer.out_bits, config))
         stage = max(w.stage for row in after for w in row)
         wires = [[Wire(c.at(w, stage), stage, w.level) for w in row] for row in after]
         if "layers" in config.registers:
             wires = [[c.register(w) for w in row] for row in wires]
-    results = [Cat(*[w.value for w in row[:-1]], ~row[-1].value) for row in wires]
+        c.facts.append(Codes(index, tuple(map(tuple, wires))))
+    if model.layers[-1].limits is None:  # a code is the result with its sign turned
+        results = [Cat(*[w.value for w in row[:-1]], ~row[-1].value) for row in wires]
+    else:
+        results = [Cat(*[w.value for w in row]) for row in wires]
     return c, results, wires[0][0].stage
 
 
@@ -254,7 +352,8 @@ class EdgeNetwork(wiring.Component):
     Members
     -------
     i : ``In(ArrayLayout(unsigned(in_bits), inputs))``
-    o : ``Out(StructLayout({"y0": signed(out_bits), ...}))``, one field per output
+    o : ``Out(StructLayout({"y0": signed(out_bits), ...}))``, one field per output; unsigned where
+        the last layer has limits
 
     Timing
     ------
@@ -268,7 +367,7 @@ class EdgeNetwork(wiring.Component):
         super().__init__({
             "i": In(shape),
             # A struct: abc9 takes the parts of an array, o[0] and so on, for bits of the port.
-            "o": Out(data.StructLayout({f"y{j}": signed(last.out_bits)
+            "o": Out(data.StructLayout({f"y{j}": Shape(last.out_bits, last.limits is None)
                                         for j in range(last.tables.shape[1])})),
         })
         self._circuit, self._results, self.latency = build(

@@ -111,6 +111,8 @@ class Model:
     scale, bias : :class:`float`
         Of a regression.
     front : :class:`Front` or ``None``
+    shift : int32 (nodes of the last layer,)
+        A node that is 1 counts ``2**shift``, 0 to 30; all 0 if not given.
     """
 
     encoder: Encoder
@@ -120,10 +122,13 @@ class Model:
     scale: float = 1.0
     bias: float = 0.0
     front: Front | None = None
+    shift: np.ndarray | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "group", vector(self.group, np.int32))
+        shift = np.zeros(self.group.shape) if self.shift is None else self.shift
+        object.__setattr__(self, "shift", vector(shift, np.int32))
         if not self.layers:
             raise ModelError("layers must hold at least one layer")
         if self.classes not in range(1, 257):
@@ -140,6 +145,12 @@ class Model:
         if self.group.min() < 0 or self.group.max() >= self.classes:
             raise ModelError(f"group must be 0 to {self.classes - 1}, not "
                              f"{self.group.min() if self.group.min() < 0 else self.group.max()}")
+        if self.shift.shape != (width,):
+            raise ModelError(f"shift must have one value for each of the {width} last nodes, not "
+                             f"{self.shift.shape}")
+        if self.shift.min() < 0 or self.shift.max() > 30:
+            raise ModelError(f"shift must be 0 to 30, not "
+                             f"{self.shift.min() if self.shift.min() < 0 else self.shift.max()}")
         if not np.isfinite([self.scale, self.bias]).all():
             raise ModelError("scale and bias must be finite numbers")
 
@@ -194,6 +205,8 @@ def _arrays(model: Model) -> dict[str, np.ndarray]:
         "classes": np.int32(model.classes), "scale": np.float64(model.scale),
         "bias": np.float64(model.bias),
     }
+    if model.shift.any():
+        arrays["shift"] = model.shift
     for index, layer in enumerate(model.layers):
         arrays |= _pack(layer, str(index))
     if model.front:
@@ -234,7 +247,8 @@ def compact(model: Model) -> Model:
     return Model(
         Encoder(encoder.width, encoder.offset, encoder.step, encoder.feature[used],
                 encoder.threshold[used]),
-        (first, *model.layers[1:]), model.group, model.classes, model.scale, model.bias)
+        (first, *model.layers[1:]), model.group, model.classes, model.scale, model.bias,
+        shift=model.shift)
 
 
 def save(path: str | Path, model: Model, note: str = "") -> None:
@@ -266,7 +280,7 @@ def load(path: str | Path) -> Model:
         return Model(
             Encoder(int(a["width"]), a["offset"], a["step"], a["feature"], a["threshold"]),
             tuple(layers), a["group"], int(a["classes"]), float(a["scale"]), float(a["bias"]),
-            _front(a))
+            _front(a), a.get("shift"))
     except KeyError as error:
         raise ModelError(f"{path.name} must hold the array {error.args[0]!r}".replace("'", "")) \
             from None

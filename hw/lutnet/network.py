@@ -10,7 +10,7 @@ from .circuit import Circuit, Table, Wire
 from .config import NetworkConfig
 from .encode import encode
 from .model import Layer, Model
-from .popcount import count
+from .popcount import count, weigh
 
 __all__ = ["Network", "build", "latency_of"]
 
@@ -47,8 +47,8 @@ def build(model: Model, config: NetworkConfig,
 
     # The narrow nodes of the last layer merge with the counters; the others may be registered.
     last = model.layers[-1]
-    narrow = {j for j in range(last.nodes)
-              if config.head == "carry" and (last.pins[j] >= 0).sum() <= 5}
+    narrow = {j for j in range(last.nodes) if config.head == "carry" and not model.shift.any()
+              and (last.pins[j] >= 0).sum() <= 5}
     wide = _layer(c, wires, last, [j for j in range(last.nodes) if j not in narrow])
     if "layers" in config.registers:
         wide = {j: c.register(w) for j, w in wide.items()}
@@ -58,10 +58,13 @@ def build(model: Model, config: NetworkConfig,
     rows = []
     for group in range(model.classes):
         inside = [j for j in range(last.nodes) if model.group[j] == group]
-        rows.append(count(c, [wide[j] for j in inside if j in wide],
-                          [merged[j] for j in inside if j in merged],
-                          style=config.head, inputs=config.inputs, every=config.sum_levels)
-                    if inside else [Wire(Const(0, 1))])
+        options = {"style": config.head, "inputs": config.inputs, "every": config.sum_levels}
+        if model.shift.any():
+            rows.append(weigh(c, [(wide[j], int(model.shift[j])) for j in inside], **options))
+        else:
+            rows.append(count(c, [wide[j] for j in inside if j in wide],
+                              [merged[j] for j in inside if j in merged], **options)
+                        if inside else [Wire(Const(0, 1))])
     length = max(map(len, rows))
     stage = max(w.stage for row in rows for w in row)
     rows = [[Wire(c.at(w, stage), stage) for w in row]

@@ -53,8 +53,8 @@ def prune(model: Model, codes: np.ndarray, y: np.ndarray, count: int, tau: float
     codes: (samples, features); y: labels; tau: as in training; narrow: only nodes with an open pin,
     or only those without; None for both. One layer, a classifier.
     """
-    if len(model.layers) != 1 or model.classes < 2:
-        raise ValueError("model must have one layer and at least two classes")
+    if len(model.layers) != 1 or model.classes < 2 or model.shift.any():
+        raise ValueError("model must have one layer, at least two classes and nodes that count 1")
     chosen = list(range(model.classes)) if classes is None else classes
     open_pin = (model.layers[0].pins < 0).any(1)
     kind = np.ones_like(open_pin) if narrow is None else open_pin == narrow
@@ -74,4 +74,4 @@ def prune(model: Model, codes: np.ndarray, y: np.ndarray, count: int, tau: float
         alive = np.setdiff1d(alive, gone)
     layer = model.layers[0]
     return replace(model, layers=(Layer(layer.pins[alive], layer.tables[alive]),),
-                   group=group[alive])
+                   group=group[alive], shift=model.shift[alive])

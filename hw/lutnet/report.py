@@ -149,6 +149,21 @@ def figures(model: Model | EdgeModel, config: NetworkConfig, *,
                    f"{yosys_version()}, {_FLOWS[config.fabric][0]}")
 
 
+def netlist_json(model: Model | EdgeModel, config: NetworkConfig, *,
+                 timeout: float | None = None) -> dict:
+    """Module ``lutnet`` after synthesis as Yosys writes it: ports, cells of the fabric, names."""
+    folder = _synthesised(synthesis_text(model, config)[0], config.fabric, "lutnet", timeout)
+    mapped = (folder / "netlist.v").read_text()
+    commands = ["read_verilog mapped.v", "write_json netlist.json"]
+
+    def make(part: Path) -> None:
+        (part / "mapped.v").write_text(mapped)
+        run_yosys(part, commands, script="json.ys", timeout=timeout)
+
+    made = cached_dir("lutnet-json", mapped, commands, yosys_version(), make=make)
+    return json.loads((made / "netlist.json").read_text())["modules"]["lutnet"]
+
+
 def netlist(model: Model | EdgeModel, config: NetworkConfig, *,
             timeout: float | None = None) -> str:
     """The network after synthesis, as Verilog that any simulator takes; module ``lutnet``."""

@@ -43,7 +43,8 @@ def _dense(model: Model, config: NetworkConfig) -> Network:
     place = np.full(model.bits + 1, -1, np.int32)  # the last entry serves pin -1
     place[used] = np.arange(len(used))
     first = Layer(place[model.layers[0].pins], model.layers[0].tables)
-    dense = Model(_plain(len(used)), (first, *model.layers[1:]), model.group, model.classes)
+    dense = Model(_plain(len(used)), (first, *model.layers[1:]), model.group, model.classes,
+                  shift=model.shift)
     places = tuple(place for place in config.registers if place != "encode")
     return Network(dense, replace(config, registers=places, stream=True))
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from .model import Encoder
 
-__all__ = ["ENCODERS", "fit"]
+__all__ = ["ENCODERS", "fit", "scaling"]
 
 ENCODERS = ("uniform", "distributive", "bit")
 
 
-def _scaling(x: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+def scaling(x: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Offset and step of each feature so that the codes span its range in ``x``."""
     if x.dtype == np.uint8:  # pixels: the code is the top bits, the same for all
         top = 8 if x.max() > 16 else 4
@@ -37,7 +37,7 @@ def fit(x: np.ndarray, kind: str, *, levels: int, width: int) -> Encoder:
     if levels not in range(1, 2 ** width):
         raise ValueError(f"levels must be 1 to {2 ** width - 1} with codes of {width} bits, "
                          f"not {levels!r}")
-    offset, step = _scaling(x, width)
+    offset, step = scaling(x, width)
     features = x.shape[1]
     if kind == "uniform":
         cuts = np.arange(1, levels + 1) * 2 ** width // (levels + 1) - 1

@@ -66,10 +66,10 @@ def layer(inputs: np.ndarray, pins: np.ndarray, tables: np.ndarray) -> np.ndarra
     return tables[np.arange(len(pins)), address]
 
 
-def sums(outputs: np.ndarray, group: np.ndarray, classes: int) -> np.ndarray:
-    """How many nodes of each group are 1."""
-    return np.stack([outputs[:, group == c].sum(1) for c in range(classes)], axis=1)\
-        .astype(np.int64)
+def sums(outputs: np.ndarray, group: np.ndarray, classes: int, shift: np.ndarray) -> np.ndarray:
+    """Sum of ``2**shift`` over the nodes of each group that are 1."""
+    return np.stack([outputs[:, group == c] @ (np.int64(1) << shift[group == c].astype(np.int64))
+                     for c in range(classes)], axis=1)
 
 
 def label(total: np.ndarray) -> np.ndarray:
@@ -114,6 +114,6 @@ def run(model: Model, codes: np.ndarray) -> Trace:
     for part in model.layers:
         value = layer(value, part.pins, part.tables)
         outputs.append(value)
-    total = sums(value, model.group, model.classes)
+    total = sums(value, model.group, model.classes, model.shift)
     return Trace(bits, tuple(outputs), total, label(total) if model.classes > 1 else total[:, 0],
                  tuple(maps))

@@ -46,7 +46,8 @@ def test_wrong():
     codes = random_codes(model, 9).astype(np.uint8)
     with pytest.raises(ValueError, match=r"^count must be 1 to \d+, not 99$"):
         prune(model, codes, np.arange(9) % 3, 99, 1.0)
-    with pytest.raises(ValueError, match="^model must have one layer and at least two classes$"):
+    with pytest.raises(ValueError, match="^model must have one layer, at least two classes "
+                                         "and nodes that count 1$"):
         prune(random_model(3, nodes=(12, 9)), codes, np.arange(9) % 3, 1, 1.0)
 
 
