@@ -5,7 +5,8 @@ several processes or machines, and goes on where it stopped; ``table`` measures 
 networks again: accuracy on the whole test set and LUTs by synthesis, a JSON line each. ``edges``
 builds a network of edge tables in KANELE's form and compares its RTL and its netlist with the
 golden model; ``scale`` measures how long a large network of drawn tables takes; ``import`` makes
-networks of others' boosted trees.
+networks of others' boosted trees and quantised layers; ``decompose`` says what splitting tables
+into smaller ones saves.
 """
 
 import json
@@ -24,7 +25,7 @@ from hw.options import Parser, command, output_folder
 from hw.tools import require
 
 from . import data as datasets
-from . import imports
+from . import decompositions, imports
 from . import model as models
 from .config import NetworkConfig
 from .picture import picture
@@ -322,15 +323,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     imports.add_options(commands.add_parser("import", help="boosted trees of others",
                                             description=imports.__doc__,
                                             formatter_class=RawDescriptionHelpFormatter))
+    decompositions.add_options(commands.add_parser("decompose", help="tables as smaller ones",
+                                                   description=decompositions.__doc__))
     options = parser.parse_args(argv)
     if options.command is None:
-        parser.error("a command is needed: train, sweep, table, edges, scale or import")
+        parser.error("a command is needed: train, sweep, table, edges, scale, import or decompose")
     if options.command == "scale":
         if options.nodes not in range(10, 100_001):
             raise ValueError(f"nodes must be 10 to 100000, not {options.nodes}")
         from .scale import measure as measure_scale
 
         print(json.dumps(measure_scale(options.nodes, options.fabric, options.seed)))
+        return 0
+    if options.command == "decompose":
+        for line in decompositions.run(options):
+            print(json.dumps(line))
         return 0
     if options.command == "import":
         line = imports.run(options)

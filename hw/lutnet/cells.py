@@ -64,6 +64,16 @@ class Cells:
         constant = {ZERO: np.zeros(bits.shape[1:], bool), ONE: np.ones(bits.shape[1:], bool)}
         return np.stack([constant[p] if p < 0 else values[p] for p in outputs])
 
+    def needed(self, outputs: list[int]) -> list[int]:
+        """The pins of the cells that ``outputs`` depend on, ascending."""
+        found, stack = set(), [p for p in outputs if p >= self.inputs]
+        while stack:
+            pin = stack.pop()
+            if pin not in found:
+                found.add(pin)
+                stack += [p for p in self.cells[pin - self.inputs][0] if p >= self.inputs]
+        return sorted(found)
+
     def layers(self, outputs: list[int]) -> tuple[Layer, ...]:
         """The cells that ``outputs`` need as layers, of which each reads the one before.
 

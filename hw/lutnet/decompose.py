@@ -1,4 +1,4 @@
-"""Functional decomposition of wide tables into small ones, and LUT cascades of weighted sums.
+"""Functional decomposition of wide tables into small ones.
 
 A function of bound inputs X and free inputs Y is ``g(h(X), Y)`` with as many wires h as it takes
 to tell the different columns of its decomposition chart apart: ceil(log2 mu), mu the column
@@ -15,45 +15,35 @@ from itertools import combinations
 
 import numpy as np
 
-__all__ = ["Decomposition", "Cascade", "decompose", "multiplicity", "cascade", "shannon_cost"]
+from .cells import Cells
+
+__all__ = ["Decomposition", "build", "checked", "decompose", "multiplicity", "shannon_cost"]
 
 LIMIT = 16       # inputs of a table
 EXHAUSTIVE = 12  # up to here every choice of bound inputs is tried
 
 
 @dataclass
-class Decomposition:
-    """Cells ``(pins, table)``: pin p below ``inputs`` is an input, else cell ``p - inputs``.
+class Decomposition(Cells):
+    """Cells of at most ``k`` inputs, and the pins that are the result, one per output."""
 
-    ``outputs``: the pins that are the result, one per output; ``-1`` and ``-2`` are constants 0, 1.
-    """
-
-    inputs: int
-    k: int
-    cells: list[tuple[tuple[int, ...], tuple[bool, ...]]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+
+    @property
+    def cost(self) -> int:
+        """Cells that some output needs."""
+        return len(self.needed(self.outputs))
 
     @property
     def pays(self) -> bool:
         """Whether there are fewer cells than splitting by one input after the other makes."""
-        return len(self.cells) < shannon_cost(self.inputs, self.k) * len(self.outputs)
-
-    def cell(self, pins: tuple[int, ...], table: np.ndarray) -> int:
-        """The pin of a cell; an equal one is used again."""
-        key = (pins, tuple(bool(b) for b in table))
-        if key not in self.cells:
-            self.cells.append(key)
-        return self.inputs + self.cells.index(key)
+        return self.cost < shannon_cost(self.inputs, self.k) * len(self.outputs)
 
     def evaluate(self) -> np.ndarray:
         """bool (outputs, 2**inputs): what the cells compute, on every address."""
         address = np.arange(1 << self.inputs)
-        values = [(address >> i & 1).astype(bool) for i in range(self.inputs)]
-        for pins, table in self.cells:
-            index = sum(values[p].astype(np.int64) << i for i, p in enumerate(pins))
-            values.append(np.array(table)[index])
-        constant = {-1: np.zeros(len(address), bool), -2: np.ones(len(address), bool)}
-        return np.stack([constant[p] if p < 0 else values[p] for p in self.outputs])
+        return self.run(np.array([address >> i & 1 for i in range(self.inputs)], bool),
+                        self.outputs)
 
 
 def shannon_cost(n: int, k: int) -> int:
@@ -125,7 +115,7 @@ def _choices(n: int, size: int, rng: np.random.Generator) -> list[tuple[int, ...
     return sorted({tuple(sorted(rng.choice(n, size, False).tolist())) for _ in range(200)})
 
 
-def _build(net: Decomposition, table, care, pins: tuple[int, ...], rng) -> int:
+def build(net: Decomposition, table, care, pins: tuple[int, ...], rng) -> int:
     """The pin that computes ``table`` of ``pins`` on ``care``."""
     while (idle := _idle(table, care, len(pins))) is not None:
         i, table, care = idle
@@ -151,12 +141,12 @@ def _build(net: Decomposition, table, care, pins: tuple[int, ...], rng) -> int:
     if best is None:
         low, high = _chart(table, n, (n - 1,))
         low_care, high_care = _chart(care, n, (n - 1,))
-        halves = [_build(net, *half, pins[:-1], rng) for half in
+        halves = [build(net, *half, pins[:-1], rng) for half in
                   ((low, low_care), (high, high_care))]
         return _select(net, pins[-1], *halves)
     _, bound, label, values, known = best
     codes = _codes(label, len(bound))
-    wires = [_build(net, code, np.ones(len(code), bool), tuple(pins[i] for i in bound), rng)
+    wires = [build(net, code, np.ones(len(code), bool), tuple(pins[i] for i in bound), rng)
              for code in codes]
     free = tuple(p for i, p in enumerate(pins) if i not in bound)
     width = len(wires)
@@ -165,26 +155,17 @@ def _build(net: Decomposition, table, care, pins: tuple[int, ...], rng) -> int:
     for column, index in enumerate(label):
         after[:, code_of[column]] = values[index]
         after_care[:, code_of[column]] = known[index]
-    return _build(net, after.reshape(-1), after_care.reshape(-1), (*wires, *free), rng)
+    return build(net, after.reshape(-1), after_care.reshape(-1), (*wires, *free), rng)
 
 
 def _select(net: Decomposition, choice: int, low: int, high: int) -> int:
     """``choice ? high : low``, where either may be a constant."""
-    pins = [choice, *(p for p in dict.fromkeys((low, high)) if p >= 0 and p != choice)]
-    table = []
-    for address in range(1 << len(pins)):
-        value = {p: address >> i & 1 for i, p in enumerate(pins)} | {-1: 0, -2: 1}
-        table.append(bool(value[high] if value[choice] else value[low]))
-    return net.cell(tuple(pins), np.array(table))
+    return net.cell((low, high, choice), np.array([0, 1, 0, 1, 0, 0, 1, 1], bool))
 
 
-def decompose(tables: np.ndarray, k: int, care: np.ndarray | None = None,
-              seed: int = 0) -> Decomposition:
-    """``tables`` bool (outputs, 2**n) as cells of at most k inputs, exact on ``care``.
-
-    ``care``: bool (2**n,), all if None. k: 3 to 6. n: up to 16; above 12 the bound inputs are drawn
-    from ``seed``. The result is checked on every cared-for address before it is returned.
-    """
+def checked(tables: np.ndarray, k: int, care: np.ndarray | None) \
+        -> tuple[np.ndarray, np.ndarray, int]:
+    """Tables, care set and the number of inputs; :exc:`ValueError` if they do not fit."""
     tables = np.atleast_2d(np.asarray(tables, bool))
     size = tables.shape[1]
     n = size.bit_length() - 1
@@ -195,87 +176,21 @@ def decompose(tables: np.ndarray, k: int, care: np.ndarray | None = None,
     care = np.ones(size, bool) if care is None else np.asarray(care, bool)
     if care.shape != (size,):
         raise ValueError(f"care must have one entry for each of {size}, not {care.shape}")
+    return tables, care, n
+
+
+def decompose(tables: np.ndarray, k: int, care: np.ndarray | None = None,
+              seed: int = 0) -> Decomposition:
+    """``tables`` bool (outputs, 2**n) as cells of at most k inputs, exact on ``care``.
+
+    ``care``: bool (2**n,), all if None. k: 3 to 6. n: up to 16; above 12 the bound inputs are drawn
+    from ``seed``. The result is checked on every cared-for address before it is returned.
+    """
+    tables, care, n = checked(tables, k, care)
     net = Decomposition(n, k)
     rng = np.random.default_rng(seed)
     for table in tables:
-        net.outputs.append(_build(net, table, care, tuple(range(n)), rng))
+        net.outputs.append(build(net, table, care, tuple(range(n)), rng))
     wrong = (net.evaluate() ^ tables) & care
     assert not wrong.any(), "a decomposition differs from its table"
     return net
-
-
-# Cascades ---------------------------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class Cascade:
-    """Cells of a weighted-sum neuron: cell c reads the rails before it and some inputs.
-
-    ``states``: different partial sums that matter after each cell; ``rails``: wires after it.
-    """
-
-    takes: tuple[int, ...]
-    states: tuple[int, ...]
-    tables: tuple[np.ndarray, ...]  # (states before, 2**inputs taken): state after
-
-    @property
-    def rails(self) -> tuple[int, ...]:
-        return tuple(max((s - 1).bit_length(), 1) for s in self.states)
-
-    def evaluate(self, bits: np.ndarray) -> np.ndarray:
-        """The neuron on bool (samples, inputs)."""
-        state, first = np.zeros(len(bits), np.int64), 0
-        for take, table in zip(self.takes, self.tables):
-            chosen = bits[:, first:first + take].astype(np.int64) @ (1 << np.arange(take))
-            state = table[state, chosen]
-            first += take
-        return state.astype(bool)
-
-
-def cascade(weights: np.ndarray, threshold: int, k: int) -> Cascade:
-    """``sum(weights * bits) >= threshold`` as a cascade of cells of k inputs.
-
-    The state after a prefix is its partial sum, and two sums are one state when no choice of the
-    inputs that follow tells them apart: their number is the column multiplicity of the cut, never
-    more than the range of the partial sums.
-    """
-    weights = [int(w) for w in weights]
-    if not weights:
-        raise ValueError("weights must hold at least one weight")
-    if k not in range(3, 17):
-        raise ValueError(f"k must be 3 to 16, not {k!r}")
-    rest = [{0}]
-    for w in reversed(weights):
-        rest.append({r + d for r in rest[-1] for d in (0, w)})
-    rest = [np.array(sorted(r)) for r in reversed(rest)]  # sums that can follow a prefix
-
-    def class_of(partial: int, place: int) -> int:
-        return int(np.searchsorted(rest[place], threshold - partial))  # how many do not reach it
-
-    sums, place = {0: 0}, 0  # state: a partial sum that stands for it
-    takes, states, tables = [], [], []
-    rails = 0
-    while place < len(weights):
-        take = min(k - rails, len(weights) - place)
-        if take < 1:
-            raise ValueError(f"k must be above {rails}, the rails of a cut, not {k}")
-        reached: dict[int, int] = {}
-        table = np.zeros((len(sums), 1 << take), np.int64)
-        rows = []
-        for state, partial in sums.items():
-            for chosen in range(1 << take):
-                total = partial + sum(w for i, w in enumerate(weights[place:place + take])
-                                      if chosen >> i & 1)
-                key = class_of(total, place + take)
-                reached.setdefault(key, total)
-                rows.append((state, chosen, key))
-        order = {key: index for index, key in enumerate(sorted(reached, reverse=True))}
-        last = place + take == len(weights)
-        for state, chosen, key in rows:  # at the end class 0 is "reached": the output itself
-            table[state, chosen] = int(key == 0) if last else order[key]
-        sums = {order[key]: total for key, total in reached.items()}
-        place += take
-        takes.append(take)
-        states.append(len(reached))
-        tables.append(table)
-        rails = max((len(reached) - 1).bit_length(), 1)
-    return Cascade(tuple(takes), tuple(states), tuple(tables))

@@ -216,16 +216,18 @@ def _forms(values: np.ndarray) -> list[tuple[np.ndarray, ...]]:
 
 
 def _shifts(forms: list[tuple[np.ndarray, ...]], residue: int, modulus: int, *,
-            wide: bool = False) -> list[int]:
+            wide: bool = False, constants: bool = False) -> list[int]:
     """Shifts d of the forms' first parts: ``sum(d) % modulus == residue``, cheapest together.
 
-    A shift makes a table at most one bit wider, or, if that is not enough, ``wide``, any number.
+    A shift makes a table at most one bit wider, and no bit of it always 1: that bit would take a
+    place in the adders. If that is not enough, ``wide``, any number; then, ``constants``, any bits.
     """
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
     for first, *_ in forms:
         span = int(first.max())
         most = modulus if wide else min((1 << span.bit_length() + 1) - span, modulus)
-        options = {d: _cost(first + d) for d in range(most)}
+        options = {d: _cost(first + d) for d in range(most)
+                   if constants or not np.bitwise_and.reduce(first + d)}
         after: dict[int, tuple[float, list[int]]] = {}
         for r, (cost, chosen) in best.items():
             for d, more in options.items():
@@ -234,7 +236,7 @@ def _shifts(forms: list[tuple[np.ndarray, ...]], residue: int, modulus: int, *,
                     after[key] = (cost + more, [*chosen, d])
         best = after
     if residue not in best:
-        return _shifts(forms, residue, modulus, wide=True)
+        return _shifts(forms, residue, modulus, wide=True, constants=wide)
     return best[residue][1]
 
 

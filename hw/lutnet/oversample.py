@@ -12,12 +12,17 @@ from .config import NetworkConfig
 from .model import Model
 from .network import Network
 
-__all__ = ["Modulator", "OversampledNetwork"]
+__all__ = ["Modulator", "OversampledNetwork", "cuts"]
+
+
+def cuts(width: int, passes: int) -> list[int]:
+    """Where the passes cut codes of ``width`` bits, ascending, at equal distances:
+    ``(m + 1) * 2**width // (passes + 1) - 1``."""
+    return [(m + 1) * 2 ** width // (passes + 1) - 1 for m in range(passes)]
 
 
 class Modulator(wiring.Component):
-    """Codes to frames of bits: in pass m a feature is ``code > (m + 1) * 2**width // (passes + 1)
-    - 1``, m ascending.
+    """Codes to frames of bits: in pass m a feature is ``code > cuts[m]``, see :func:`cuts`.
 
     Parameters
     ----------
@@ -56,9 +61,9 @@ class Modulator(wiring.Component):
         turn, cut = Signal(range(self.passes)), Signal(self.width)
         last = turn == self.passes - 1
         with m.Switch(turn):
-            for k in range(self.passes):
+            for k, value in enumerate(cuts(self.width, self.passes)):
                 with m.Case(k):
-                    m.d.comb += cut.eq((k + 1) * 2 ** self.width // (self.passes + 1) - 1)
+                    m.d.comb += cut.eq(value)
         m.d.comb += self.i.ready.eq(~self.o.valid | (self.o.ready & last))
         m.d.comb += [bit.eq(code > cut) for bit, code in zip(self.o.payload, sample)]
         with m.If(self.o.valid & self.o.ready):

@@ -1,0 +1,82 @@
+"""Error against passes of an oversampled network: ``python -m sim.oversample --data diabetes``.
+
+Trains a network on frames of bits (:mod:`hw.lutnet.frames`), then runs modulator, network and
+counters as RTL on the test part, once for each number of passes, and prints a JSON line each:
+passes, mse and r2 (accuracy for labels) of the RTL, equal_to_model (every total against the golden
+model), latency_cycles and interval (cycles from sample to sample) as measured.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from hw.lutnet import data as datasets
+from hw.lutnet.frames import train_on_frames
+from hw.lutnet.model import Encoder, Model
+from hw.lutnet.oversample import OversampledNetwork
+from hw.lutnet.settings import TrainConfig
+from hw.options import Parser, command
+from hw.tools import require
+from sim.golden import lutnet as golden
+from sim.lutnet import payload
+from sim.verilated import Engine
+
+__all__ = ["measure"]
+
+
+def measure(model: Model, encoder: Encoder, data: datasets.Dataset, passes: int) -> dict:
+    """The line of one number of passes."""
+    codes, y = encoder.codes(data.x_test), data.y_test
+    network = OversampledNetwork(model, encoder.width, passes)
+    with Engine(network, "oversampled") as engine:
+        run = engine.run_streams({"i": payload(codes, encoder.width)}, {"o": len(y)},
+                                 timeout=100 * len(y) * passes + 1000)
+    result, cycles = run.outputs["o"], run.cycles
+    if model.classes == 1:
+        error = ((golden.regress(model, result.astype(np.int64) / passes) - y) ** 2).mean()
+        scores = {"mse": float(error), "r2": float(1 - error / y.var())}
+    else:
+        scores = {"accuracy": float((result == y).mean())}
+    wanted = golden.oversample(model, codes, encoder.width, passes)
+    return {"passes": passes, **scores, "n": len(y),
+            "equal_to_model": bool((result == wanted).all()),
+            "latency_cycles": int(cycles["o"][0] - cycles["i"][0]),
+            "interval": float(np.diff(cycles["o"]).mean())}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m sim.oversample", description=__doc__)
+    parser.add_argument("--data", default="diabetes", help="as for hw.lutnet (default: diabetes)")
+    parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8, 16],
+                        help="numbers of passes (default: 1 2 4 8 16)")
+    parser.add_argument("--width", type=int, default=8, help="bits of a code (default: 8)")
+    parser.add_argument("--frames", type=int, default=15,
+                        help="frames of a sample in training (default: 15)")
+    parser.add_argument("--nodes", type=int, default=200, help="of the network (default: 200)")
+    parser.add_argument("--epochs", type=int, default=12, help="of training (default: 12)")
+    parser.add_argument("--tau", type=float, default=24.0, help="as for hw.lutnet (default: 24)")
+    parser.add_argument("--seed", type=int, default=1, help="of training (default: 1)")
+    options = parser.parse_args(argv)
+    if options.width not in range(2, 17):
+        raise ValueError(f"width must be 2 to 16, not {options.width}")
+    for name, values in (("passes", options.passes), ("frames", [options.frames])):
+        wrong = [v for v in values if v not in range(1, 2 ** options.width)]
+        if wrong:
+            raise ValueError(f"{name} must be 1 to {2 ** options.width - 1} with codes of "
+                             f"{options.width} bits, not {wrong[0]}")
+    require("numba", "numba", "train")
+    config = TrainConfig(nodes=(options.nodes,), epochs=options.epochs, tau=options.tau,
+                         seed=options.seed, batch=128)
+    data = datasets.load(options.data)
+    model, encoder = train_on_frames(data, config, options.width, options.frames)
+    equal = True
+    for passes in options.passes:
+        line = measure(model, encoder, data, passes)
+        equal &= line["equal_to_model"]
+        print(json.dumps({"data": data.name, **line}), flush=True)
+    return 0 if equal else 1
+
+
+if __name__ == "__main__":
+    command(main)()
