@@ -4,7 +4,7 @@ Nothing here computes the network: :mod:`sim.golden.lutnet` does for checks,
 :mod:`hw.lutnet.network` as hardware, and both read this.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,7 @@ class Model:
         Of a regression.
     front : :class:`Front` or ``None``
     shift : int32 (nodes of the last layer,)
-        A node that is 1 counts ``2**shift``, 0 to 30; all 0 if not given.
+        A node that is 1 counts ``2**shift``, 0 to 30; empty: all 0.
     """
 
     encoder: Encoder
@@ -122,12 +122,12 @@ class Model:
     scale: float = 1.0
     bias: float = 0.0
     front: Front | None = None
-    shift: np.ndarray | None = None
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "group", vector(self.group, np.int32))
-        shift = np.zeros(self.group.shape) if self.shift is None else self.shift
+        shift = self.shift if np.size(self.shift) else np.zeros(self.group.shape)
         object.__setattr__(self, "shift", vector(shift, np.int32))
         if not self.layers:
             raise ModelError("layers must hold at least one layer")
@@ -280,7 +280,7 @@ def load(path: str | Path) -> Model:
         return Model(
             Encoder(int(a["width"]), a["offset"], a["step"], a["feature"], a["threshold"]),
             tuple(layers), a["group"], int(a["classes"]), float(a["scale"]), float(a["bias"]),
-            _front(a), a.get("shift"))
+            _front(a), a.get("shift", np.zeros(0)))
     except KeyError as error:
         raise ModelError(f"{path.name} must hold the array {error.args[0]!r}".replace("'", "")) \
             from None
