@@ -152,7 +152,7 @@ def figures(model: Model | EdgeModel, config: NetworkConfig, *,
 def netlist_json(model: Model | EdgeModel, config: NetworkConfig, *,
                  timeout: float | None = None) -> dict:
     """Module ``lutnet`` after synthesis as Yosys writes it: ports, cells of the fabric, names."""
-    folder = _synthesised(synthesis_text(model, config)[0], config.fabric, "lutnet", timeout)
+    folder = _synthesised(synthesis_text(model, config)[0], config.fabric, timeout)
     mapped = (folder / "netlist.v").read_text()
     commands = ["read_verilog mapped.v", "write_json netlist.json"]
 

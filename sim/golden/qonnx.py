@@ -65,6 +65,6 @@ def run(model: onnx.ModelProto | str | Path, x: np.ndarray) -> np.ndarray:
     given, = (i for i in model.graph.input
               if i.name not in {w.name for w in model.graph.initializer})
     shape = [max(d.dim_value, 1) for d in given.type.tensor_type.shape.dim]
-    outputs = [np.asarray(*evaluator.run(None, {given.name: sample.reshape(shape)
-                                                .astype(np.float32)})) for sample in x]
+    outputs = [np.asarray(next(iter(evaluator.run(None, {
+        given.name: sample.reshape(shape).astype(np.float32)})))) for sample in x]
     return np.stack([y.reshape(-1) for y in outputs])
