@@ -209,7 +209,7 @@ def test_command(tmp_path, capsys):
     estimator = ensemble.HistGradientBoostingClassifier(max_iter=2, max_depth=3)
     joblib.dump(estimator.fit(data.x_train, data.y_train), tmp_path / "trees.joblib")
     assert lutnet.main(["import", str(tmp_path / "trees.joblib"), "--data", "digits", "--width",
-                        "4", "--leaf-bits", "8", "-o", str(tmp_path)]) == 0
+                        "6", "--leaf-bits", "8", "-o", str(tmp_path)]) == 0
     line = json.loads(capsys.readouterr().out)
     assert line["equal_to_source"] and line["rtl_equal"] and line["n"] == 359
     assert line["trees"] == 20 and abs(line["accuracy"] - line["source_accuracy"]) < 0.03
