@@ -16,7 +16,6 @@ from hw.lutnet import __main__ as lutnet
 from hw.lutnet import data as datasets
 from hw.lutnet import qonnx
 from hw.lutnet.config import NetworkConfig
-from hw.lutnet.edge_proof import prove
 from hw.lutnet.edges import EdgeNetwork
 from hw.lutnet.model import ModelError
 from hw.options import command
@@ -119,7 +118,7 @@ def test_every_output_is_the_source_s(bits, weight_bits, options):
 
 
 @pytest.mark.parametrize("bits, weight_bits, options", NETWORKS[:1] + NETWORKS[3:4])
-def test_rtl_equals_golden_and_the_netlist_is_proven(bits, weight_bits, options):
+def test_rtl_equals_golden(bits, weight_bits, options):
     imported = qonnx.from_qonnx(_network(bits, weight_bits, **options))
     model, config = imported.model, NetworkConfig(registers=("layers",))
     codes = imported.codes(np.random.default_rng(2).random((500, 13))).astype(np.uint8)
@@ -129,7 +128,6 @@ def test_rtl_equals_golden_and_the_netlist_is_proven(bits, weight_bits, options)
                           latency=network.latency)["o"]
     np.testing.assert_array_equal(
         out, payload(golden.run(model, codes) & (1 << last.out_bits) - 1, last.out_bits))
-    assert prove(model, config).sums == 22
 
 
 def _one(change):
