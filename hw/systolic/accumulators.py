@@ -48,11 +48,12 @@ class AccumulatorColumn(wiring.Component):
 
     Timing
     ------
-    ``c`` follows ``top_i`` by ``latency`` = 2 cycles. ``y`` is stored in the cycle of ``bottom_i``
-    and can be read by a ``top_i`` of the next cycle or later.
+    ``c`` follows ``top_i`` by ``latency`` = 3 cycles: on the ECP5, a block RAM's clock-to-output
+    takes 5.6 ns, which leaves nothing for the way to the top cell. ``y`` is stored in the cycle of
+    ``bottom_i`` and can be read by a ``top_i`` of the next cycle or later.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, cell: WeightStationaryCell, depth: int, result: Format):
         self.cell, self.depth, self.result = cell, depth, result
@@ -88,8 +89,10 @@ class AccumulatorColumn(wiring.Component):
         m.d.sync += [top.eq(self.top_i), top.load.eq(slot.passed), bottom.eq(self.bottom_i)]
         m.d.comb += [self.top_o.eq(top), self.bottom_o.eq(bottom)]
 
-        start = Signal(self.cell.sum_shape, reset_less=True)
-        m.d.sync += Value.cast(start).eq(Mux(top.first, Value.cast(slot.use), read.data))
+        start, c = (Signal(self.cell.sum_shape, name=name, reset_less=True)
+                    for name in ("start", "top_c"))
+        m.d.sync += [Value.cast(start).eq(Mux(top.first, Value.cast(slot.use), read.data)),
+                     Value.cast(c).eq(Value.cast(start))]
         m.submodules.pack = pack = self.cell.pack_sum(self.result)
-        m.d.comb += [self.c.eq(start), pack.i.eq(self.y), self.value.eq(pack.o)]
+        m.d.comb += [self.c.eq(c), pack.i.eq(self.y), self.value.eq(pack.o)]
         return m
