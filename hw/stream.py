@@ -53,9 +53,11 @@ class RegisterSlice(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # `i.ready` was promised a cycle ago: a beat that comes when `o` has no room waits here.
-        spare = Signal(Shape.cast(self.shape), reset_less=True)
-        empty = Signal(init=1)
+        spare   = Signal(Shape.cast(self.shape), reset_less=True)
+        payload = Signal(Shape.cast(self.shape), reset_less=True)
+        empty   = Signal(init=1)
         m.d.comb += [
+            Value.cast(self.o.payload).eq(payload),
             self.i.ready.eq(empty),
             Value.cast(self.coming).eq(Mux(empty, self.i.payload, spare)),
         ]
@@ -64,7 +66,7 @@ class RegisterSlice(wiring.Component):
                 self.o.valid.eq(self.i.valid | ~empty),
                 empty.eq(1),
             ]
-            m.d.sync += Value.cast(self.o.payload).eq(self.coming)
+            m.d.sync += payload.eq(self.coming)
         with m.Elif(self.i.valid):
             m.d.sync += empty.eq(0)
         with m.If(empty):

@@ -91,7 +91,9 @@ class Bursts(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        beat, left, tag = Signal(self.beat_width), Signal(self.count_width), Signal()
+        beat = Signal(self.beat_width, reset_less=True)
+        left = Signal(self.count_width, reset_less=True)
+        tag  = Signal()
         log_block = exact_log2(self.block)
         # `some` are left, `most` to the end of the block: registers, since much hangs on `i.ready`.
         some, most, fits, step = Signal(), Signal(9), Signal(), Signal()

@@ -198,13 +198,15 @@ class AluEngine(wiring.Component):
 
         # Stage 1: operands arrive. Stage 2: results of two to four cycles ago were on their way.
         acc = Signal.like(self.write_data).shape()
-        s4_short, s5_short, s6_short = (Signal(acc, name=f"s{n}_short") for n in (4, 5, 6))
+        s4_short, s5_short, s6_short = (Signal(acc, name=f"s{n}_short", reset_less=True)
+                                        for n in (4, 5, 6))
         m.d.sync += [s5_short.eq(s4_short), s6_short.eq(s5_short)]
         operands = {}
         for name in ("dst", "src"):
             s1_ago, s2_ago = (Signal(5, name=f"{stage}_{name}_ago") for stage in ("s1", "s2"))
             s3_one_ago = Signal(name=f"s3_{name}_one_ago")
-            s2_data, s3_data = (Signal(acc, name=f"{stage}_{name}") for stage in ("s2", "s3"))
+            s2_data, s3_data = (Signal(acc, name=f"{stage}_{name}", reset_less=True)
+                                for stage in ("s2", "s3"))
             m.d.sync += [
                 s1_ago.eq(Cat(stage.valid & ~stage.long & same[name][n]
                               for n, stage in enumerate(stages[:5]))),
@@ -221,7 +223,7 @@ class AluEngine(wiring.Component):
                     m.d.sync += [s3_one_ago.eq(0), s3_data.eq(Cat(
                         *(Cat(imm, imm[-1].replicate(16)) for lane in range(self.lanes))))]
             operands[name] = (s3_data, s3_one_ago)
-        s2_bias, s3_bias = Signal(acc), Signal(acc)
+        s2_bias, s3_bias = Signal(acc, reset_less=True), Signal(acc, reset_less=True)
         m.d.sync += [s2_bias.eq(self.bias_data),
                      s3_bias.eq(Mux(stages[2].flags.bias, s2_bias, 0))]
 
@@ -272,14 +274,14 @@ class AluEngine(wiring.Component):
         All are ``(x * w + half) >> shift``, with a clamp of their own.
         """
         def register(shape, value, stage, name):
-            signal = Signal(shape, name=f"s{stage}_{name}_{lane}")
+            signal = Signal(shape, name=f"s{stage}_{name}_{lane}", reset_less=True)
             m.d.sync += signal.eq(value)
             return signal
 
         # Stage 3: one factor, one shift. A left shift is a product with a power of two, none if
         # it is by more than 31 bits. Only RQT has a bias.
         op = stages[3].flags.op
-        s3_x, s3_w, s4_shift = Signal(signed(32)), Signal(32), Signal(6)
+        s3_x, s3_w, s4_shift = Signal(signed(32)), Signal(32), Signal(6, reset_less=True)
         s4_x, s4_w = register(signed(32), s3_x, 4, "x"), register(signed(32), s3_w, 4, "w")
         s4_zero = register(signed(8), y[24:], 4, "zero")
         power = Cat(Const(0, 1), (y[5:].all() & (y[:5] == 32 - n) for n in range(1, 32)))

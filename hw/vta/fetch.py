@@ -196,7 +196,7 @@ class Fetch(wiring.Component):
         found, step, failed = Signal(), Signal(), Signal()
         word = Signal(128)
         if width == 64:
-            low, low_error, second = Signal(64), Signal(), Signal()
+            low, low_error, second = Signal(64, reset_less=True), Signal(), Signal()
             m.d.comb += [found.eq(reader.o.valid & second), word.eq(Cat(low, reader.o.p.data)),
                          failed.eq(reader.o.p.error | low_error),
                          reader.o.ready.eq(step | ~second)]
@@ -219,7 +219,7 @@ class Fetch(wiring.Component):
                     m.d.sync += place.eq(place + 1)
 
         # Decode, then hand over: one register in between.
-        held, unit = Signal(Dispatched), Signal(Unit)
+        held, unit = Signal(Dispatched, reset_less=True), Signal(Unit)
         valid = Signal()
         taken = Signal()
         m.d.comb += [decoder.word.eq(word), step.eq(found & (~valid | taken) & ~self.error)]

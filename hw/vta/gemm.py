@@ -175,7 +175,8 @@ class GemmEngine(wiring.Component):
             m.d.sync += following.eq(stage)
 
         # Stage 1: read input and weight. They arrive in stage 2.
-        s1_src, s1_wgt = Signal.like(self.inp_address), Signal.like(self.wgt_address)
+        s1_src, s1_wgt = (Signal.like(address, reset_less=True)
+                          for address in (self.inp_address, self.wgt_address))
         m.d.sync += [s1_src.eq(step.src), s1_wgt.eq(wgt)]
         s1_reads = stages[1].valid & ~stages[1].flags.reset
         m.d.comb += [
@@ -198,7 +199,7 @@ class GemmEngine(wiring.Component):
 
         # Stage 8: results of two to four cycles ago were still on their way.
         s8_acc, s9_acc, s10_result, s11_result, s12_result = (
-            Signal.like(self.write_data, name=name)
+            Signal.like(self.write_data, name=name, reset_less=True)
             for name in ("s8_acc", "s9_acc", "s10_result", "s11_result", "s12_result"))
         s8_ago = [Signal(name=f"s8_{distance}_ago") for distance in (2, 3, 4)]
         m.d.sync += [
@@ -248,9 +249,10 @@ class GemmEngine(wiring.Component):
         """Operands in stage 3, products in stage 6, their sums in stage 9."""
         config = self.config
         block = config.block
-        s3_inp, s3_wgt = Signal.like(self.inp), Signal.like(self.wgt)
+        s3_inp, s3_wgt, s4_inp, s4_wgt = (
+            Signal.like(operand, name=f"s{stage}_{name}", reset_less=True)
+            for stage in (3, 4) for name, operand in (("inp", self.inp), ("wgt", self.wgt)))
         m.d.sync += [s3_inp.eq(self.inp), s3_wgt.eq(self.wgt)]
-        s4_inp, s4_wgt = Signal.like(self.inp), Signal.like(self.wgt)
         m.d.sync += [s4_inp.eq(s3_inp), s4_wgt.eq(s3_wgt)]
         if config.extensions:  # one row of the weights on the diagonal, and nothing beside it
             row = s3_wgt.word_select(stages[3].row, 8 * block)
@@ -278,7 +280,8 @@ class GemmEngine(wiring.Component):
                     sums = []
                     for k, group in enumerate(groups):
                         total = Signal(signed(len(group[0]) + log_step),
-                                       name=f"s{7 + number}_sum_{n}_{o}_{k}")
+                                       name=f"s{7 + number}_sum_{n}_{o}_{k}",
+                                       reset_less=True)
                         m.d.sync += total.eq(sum(group[1:], group[0]))
                         sums.append(total)
                     terms = sums

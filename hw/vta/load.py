@@ -175,7 +175,7 @@ class Loader(wiring.Component):
     def _prepare(self, m, reader, plans, busy):
         """Check an instruction, plan its writes, ask for its rows."""
         config = self.config
-        command = Signal(LoadCommand(self.cookie))
+        command = Signal(LoadCommand(self.cookie), reset_less=True)
         load = data.View(self.isa.layouts[Opcode.LOAD], command.word)
         padded = data.View(self.isa.layouts[Opcode.LOAD_PAD], command.word)
         is_padded = Signal()
@@ -190,8 +190,10 @@ class Loader(wiring.Component):
         # One multiplier, used in turn: its result is there two cycles after its factors.
         m.submodules.multiply = multiply = multiplier(17, 17)
         a, b, product = multiply.a, multiply.b, multiply.p
-        top, bottom, end = Signal(17), Signal(17), Signal(35)
-        last_row, reach, past = Signal(34), Signal(35), Signal(48)
+        top, bottom, end, last_row, reach, past = (
+            Signal(width, name=name, reset_less=True) for name, width in
+            (("top", 17), ("bottom", 17), ("end", 35), ("last_row", 34), ("reach", 35),
+             ("past", 48)))
         outside, too_long, range_last = Signal(), Signal(), Signal(16)
 
         # Of each memory type: base, bytes, depth, and how elements lie in beats.
@@ -211,7 +213,8 @@ class Loader(wiring.Component):
 
         plan = Signal(_Plan(self.cookie))
         rows, in_beat = Signal(16), Signal(4)
-        byte, pitch = Signal(config.address_width), Signal(config.address_width)
+        byte, pitch = (Signal(config.address_width, name=name, reset_less=True)
+                       for name in ("byte", "pitch"))
         log_bus = exact_log2(config.bus_width // 8)
         in_beat_mask = ((1 << log_elements) - 1)[:4]
         m.d.comb += [
@@ -309,7 +312,7 @@ class Loader(wiring.Component):
         A write, and the completion that goes with the last one, is put into a register first.
         """
         active = Signal()
-        plan = Signal(_Plan(self.cookie))
+        plan = Signal(_Plan(self.cookie), reset_less=True)
         coming = data.View(_Plan(self.cookie), plans.r_data)
         is_pad = Signal()
         position, left, rows = Signal(17), Signal(17), Signal(16)
@@ -325,7 +328,8 @@ class Loader(wiring.Component):
             port = getattr(self, f"write_{pad}")
             fields = {name: getattr(port, name) for name in ("address", "offset", "count", "mask",
                                                              "data")}
-            incoming, held = ({name: Signal.like(field, name=f"{pad}_{stage}_{name}")
+            incoming, held = ({name: Signal.like(field, name=f"{pad}_{stage}_{name}",
+                                                   reset_less=True)
                                for name, field in fields.items()} for stage in ("next", "held"))
             selected = Signal(name=f"{pad}_selected")
             writes[pad] = selected, incoming

@@ -90,7 +90,7 @@ class Loops(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        command = Signal(LoopCommand(self.config, self.operands, self.flags))
+        command = Signal(LoopCommand(self.config, self.operands, self.flags), reset_less=True)
         active, step, advance = Signal(), Signal(), Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
@@ -108,10 +108,9 @@ class Loops(wiring.Component):
             self.i.ready.eq(~active | (step & last)),
         ]
         # The sums of the factors, with one bit that stays once they are too large.
-        inner = {operand.name: Signal(operand.width + 1, name=f"inner_{operand.name}")
-                 for operand in self.operands}
-        outer = {operand.name: Signal(operand.width + 1, name=f"outer_{operand.name}")
-                 for operand in self.operands}
+        inner, outer = (
+            {operand.name: Signal(operand.width + 1, name=f"{loop}_{operand.name}", reset_less=True)
+             for operand in self.operands} for loop in ("inner", "outer"))
         totals = {}
         for operand in self.operands:
             totals[operand.name] = total = Signal(operand.width + 1, name=f"next_{operand.name}")
@@ -154,7 +153,8 @@ class Loops(wiring.Component):
         # Stage 1: the micro-operation is being read. Stage 2: it is in a register.
         step_layout = Step(self.operands, self.flags)
         s1_valid, s2_valid = Signal(), Signal()
-        s1, s2, s2_uop = Signal(step_layout), Signal(step_layout), Signal(self.uop_layout)
+        s1, s2, s2_uop = (Signal(layout, name=name, reset_less=True) for name, layout in
+                          (("s1", step_layout), ("s2", step_layout), ("s2_uop", self.uop_layout)))
         m.d.comb += [self.uop_en.eq(step), self.uop_address.eq(k)]
         with m.If(advance):
             m.d.sync += [

@@ -56,7 +56,7 @@ class UopScan(wiring.Component):
         isa = Isa(config)
         la, depth = config.log_acc_depth, config.depth("uop")
         log_lanes = exact_log2(lanes)
-        word = Signal(128)
+        word = Signal(128, reset_less=True)
         gemm = data.View(isa.layouts[Opcode.GEMM], word)
         alu = data.View(isa.layouts[Opcode.ALU], word)
         is_alu = gemm.opcode == Opcode.ALU
@@ -66,7 +66,7 @@ class UopScan(wiring.Component):
         # Rows: read; then the best of each pair, of each two pairs, ...; then of all rows.
         starting, reading, s1, s2 = Signal(), Signal(), Signal(), Signal()
         s1_row, s2_row = Signal.like(self.row), Signal.like(self.row)
-        s2_uops = Signal.like(self.uops)
+        s2_uops = Signal.like(self.uops, reset_less=True)
         m.d.comb += self.row_en.eq(reading & ~self.wait)
         m.d.sync += [s1.eq(self.row_en), s1_row.eq(self.row), s2.eq(s1), s2_row.eq(s1_row),
                      s2_uops.eq(self.uops), starting.eq(self.start)]
@@ -90,7 +90,8 @@ class UopScan(wiring.Component):
             for values, best, better in ((least, lowest[name], lambda a, b: a < b),
                                          (most, highest[name], lambda a, b: a > b)):
                 while len(values) > 1:
-                    pairs = [Signal(width, name=f"{best.name}_of_{len(values)}_{n}")
+                    pairs = [Signal(width, name=f"{best.name}_of_{len(values)}_{n}",
+                                    reset_less=True)
                              for n in range(len(values) // 2)]
                     m.d.sync += [pair.eq(Mux(better(a, b), a, b))
                                  for pair, a, b in zip(pairs, values[::2], values[1::2])]
@@ -126,7 +127,7 @@ class UopScan(wiring.Component):
             m.d.sync += working.eq(0)
         m.d.sync += [summing.eq(finished), self.done.eq(summing)]
         for name, span in (("dst", self.ranges.writes), ("src", self.ranges.reads)):
-            top = Signal(17 + la, name=f"top_{name}")
+            top = Signal(17 + la, name=f"top_{name}", reset_less=True)
             m.d.sync += [
                 top.eq(highest[name] + reach[name]
                        + ((is_alu & alu.bias) if name == "src" else 0)),

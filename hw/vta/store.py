@@ -137,7 +137,7 @@ class StoreUnit(wiring.Component):
         config, transfer = self.config, self.transfer
         layout = Isa(config).layouts[Opcode.STORE]
         waiting = data.View(layout, self.i.p.word)
-        word, label = Signal(128), Signal(_Label)
+        word, label = Signal(128, reset_less=True), Signal(_Label, reset_less=True)
         insn = data.View(layout, word)
         skip, saturate, stride = ((insn.sram_skip, insn.saturate, insn.sram_stride)
                                   if config.extensions else (0, 0, 0))
@@ -244,7 +244,7 @@ class StoreUnit(wiring.Component):
         lanes, bits = self.lanes, 8 * self.transfer.element_bytes
         layout = data.StructLayout({"data": lanes * bits, "mask": lanes, "end": 1})
         m.submodules.elements = elements = Queue(layout, depth=_ELEMENTS, block=True)
-        row = Signal(_Source())
+        row = Signal(_Source(), reset_less=True)
         active = Signal()
         free = Signal(range(_ELEMENTS + 1), init=_ELEMENTS)
         count, room = Signal(range(lanes + 1)), Signal(range(lanes + 1))
@@ -281,7 +281,8 @@ class StoreUnit(wiring.Component):
         # The data comes a cycle later; lane n of it belongs to place `offset + n` of the beat.
         s1, s2, s3 = Signal(), Signal(), Signal()
         s1_request, s2_request = Signal.like(request), Signal.like(request)
-        s2_data, s3_item = Signal.like(self.read.data), Signal(layout)
+        s2_data  = Signal.like(self.read.data, reset_less=True)
+        s3_item  = Signal(layout, reset_less=True)
         m.d.sync += [s1.eq(fire), s2.eq(s1), s3.eq(s2), s1_request.eq(request),
                      s2_request.eq(s1_request), s2_data.eq(self.read.data),
                      s3_item.end.eq(s2_request.end)]

@@ -80,7 +80,8 @@ class Window(wiring.Component):
 
     def __init__(self, config: VtaConfig, *, size: int = 8):
         self.config, self.size = config, size
-        self.entries = Array(Signal(Entry(), name=f"entry_{n}") for n in range(size))
+        self.entries = Array(Signal(Entry(), name=f"entry_{n}", reset_less=True)
+                             for n in range(size))
         self.head = Signal(range(size))  # of them, the oldest
         super().__init__({
             "enter": In(1), "entry": In(Entry()), "tail": Out(range(size)), "full": Out(1),
@@ -119,7 +120,8 @@ class Window(wiring.Component):
             m.d.sync += self.tail.eq(_after(self.tail, size))
 
         # Ranges are compared as they are given, and count from the next cycle on.
-        give, given, new = Signal(), Signal.like(self.given), Signal.like(self.ranges)
+        give, given = Signal(), Signal.like(self.given)
+        new = Signal.like(self.ranges, reset_less=True)
         meets, others = Signal(size), Signal(size)
         m.d.sync += [give.eq(self.give), given.eq(self.given), new.eq(self.ranges),
                      meets.eq(Cat(_meet(self.ranges, other) for other in ranges))]
