@@ -126,12 +126,12 @@ def connect_lanes(m: Module, lanes: wiring.PureInterface, banks) -> Signal:
             source.eq(turn + lanes.offset),
             needed[j].eq(lanes.valid & (turn < lanes.count)),
         ]
+        m.d.comb += [
+            bank.address.eq((lanes.address >> log_banks) + (low > j)),
+            bank.data.eq(lanes.data[source] if width > 1 else lanes.data[0]),
+        ]
         with m.If(needed[j] & lanes.ready):
-            m.d.comb += [
-                bank.en.eq(lanes.mask),
-                bank.address.eq((lanes.address >> log_banks) + (low > j)),
-                bank.data.eq(lanes.data[source] if width > 1 else lanes.data[0]),
-            ]
+            m.d.comb += bank.en.eq(lanes.mask)
     return needed
 
 

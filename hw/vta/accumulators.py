@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.copies import copies
 from hw.memory import Scratchpad, connect_lanes
 from hw.vta.config import VtaConfig
 from hw.vta.gemm import BankUse
@@ -97,19 +98,26 @@ class Accumulators(wiring.Component):
             reads=2)
 
         # First port: GEMM, and the destinations of ALU.
-        gemm_bank, alu_bank = Signal(log_banks), Signal(log_banks)
-        m.d.sync += [gemm_bank.eq(self.gemm_read_address), alu_bank.eq(self.alu_dst)]
+        lanes = len(self.gemm_read_data) // 32
+
+        def choose(into, banks, bank, name, offset=0):
+            """``into`` is what ``bank`` of a cycle ago gives, lane by lane, each for itself."""
+            bits = [copies(m, bit, lanes, f"{name}_bank_{n}")
+                    for n, bit in enumerate(bank[:log_banks])]
+            for lane in range(lanes):
+                place = slice(32 * lane, 32 * lane + 32)
+                words = Array(port.data[place] for port in banks[offset:] + banks[:offset])
+                m.d.comb += into[place].eq(words[Cat(copy[lane] for copy in bits)])
+
         for index, port in enumerate(memory.read[0]):
             with m.If(self.alu_read & (self.alu_dst[:log_banks] == index)):
                 m.d.comb += [port.en.eq(1), port.address.eq(self.alu_dst >> log_banks)]
             with m.If(self.gemm_read_en & (self.gemm_read_address[:log_banks] == index)):
                 m.d.comb += [port.en.eq(1), port.address.eq(self.gemm_read_address >> log_banks)]
-        first = Array(port.data for port in memory.read[0])
-        m.d.comb += [self.gemm_read_data.eq(first[gemm_bank]),
-                     self.alu_dst_data.eq(first[alu_bank])]
+        choose(self.gemm_read_data, list(memory.read[0]), self.gemm_read_address, "gemm")
+        choose(self.alu_dst_data, list(memory.read[0]), self.alu_dst, "dst")
 
         # Second port: sources of ALU, and STORE. Where they meet they take turns.
-        src_bank = Signal(log_banks)
         of_alu, of_store, turn = Signal(banks), Signal(banks), Signal()
         low = self.store.address[:log_banks]
         m.d.comb += [
@@ -120,8 +128,6 @@ class Accumulators(wiring.Component):
         with m.If(meet):
             m.d.sync += turn.eq(~turn)
         m.d.comb += [self.store.ready.eq(~meet | turn), self.alu_grant.eq(~meet | ~turn)]
-        store_low = Signal(log_banks)
-        m.d.sync += [src_bank.eq(self.alu_src), store_low.eq(low)]
         for index, port in enumerate(memory.read[1]):
             with m.If(self.alu_read & of_alu[index]):
                 address = Mux(self.alu_src[:log_banks] == index, self.alu_src,
@@ -130,11 +136,11 @@ class Accumulators(wiring.Component):
             with m.If(self.store.ready & of_store[index]):
                 m.d.comb += [port.en.eq(1),
                              port.address.eq((self.store.address >> log_banks) + (low > index))]
-        second = Array(port.data for port in memory.read[1])
-        m.d.comb += [self.alu_src_data.eq(second[src_bank]),
-                     self.alu_bias_data.eq(second[(src_bank + 1)[:log_banks]])]
-        for lane, lane_data in enumerate(self.store.data):
-            m.d.comb += lane_data.eq(second[(store_low + lane)[:log_banks]])
+        second = list(memory.read[1])
+        choose(self.alu_src_data, second, self.alu_src, "src")
+        choose(self.alu_bias_data, second, self.alu_src, "bias", offset=1)
+        for element, lane_data in enumerate(self.store.data):
+            choose(lane_data, second, low, f"store_{element}", offset=element % banks)
 
         # Write port. What is assigned last wins, but the engines never meet.
         # Whether LOAD meets them is found a cycle before: much hangs on it.
@@ -146,11 +152,15 @@ class Accumulators(wiring.Component):
                  for bank in range(banks)]
         m.d.sync += self.load.ready.eq(~(coming.valid & (Cat(*meets) & Cat(*taken)).any()))
         for name in ("alu", "gemm"):
-            en, address, value = (getattr(self, f"{name}_write_{part}")
-                                  for part in ("en", "address", "data"))
+            en, address, value, coming = (getattr(self, f"{name}_{part}") for part in
+                                          ("write_en", "write_address", "write_data", "coming"))
             for index, port in enumerate(memory.write):
                 with m.If(en & (address[:log_banks] == index)):
-                    m.d.comb += [
-                        port.en.eq(-1), port.address.eq(address >> log_banks), port.data.eq(value),
-                    ]
+                    m.d.comb += [port.en.eq(-1), port.address.eq(address >> log_banks)]
+                writes = copies(m, coming.valid & (coming.bank == index), lanes,
+                                f"{name}_writes_{index}")
+                for lane, here in enumerate(writes):
+                    place = slice(32 * lane, 32 * lane + 32)
+                    with m.If(here):
+                        m.d.comb += port.data[place].eq(value[place])
         return m

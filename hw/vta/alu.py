@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arith.multiply import multiplier
+from hw.copies import copies
 from hw.stream import RegisterSlice
 from hw.vta.config import VtaConfig
 from hw.vta.gemm import BankUse, Done
@@ -15,6 +16,12 @@ __all__ = ["AluFlags", "AluEngine", "alu_command", "LONG"]
 
 LONG = (AluOp.SHR, AluOp.MUL, AluOp.CLIP, AluOp.RQT)  # five stages; the others have one
 _SHORT_STAGES, _LONG_STAGES = 4, 8  # from a request to its write
+_KINDS = {  # what a lane asks of the operation in a stage
+    "s3_min": (3, (AluOp.MIN,)), "s3_max": (3, (AluOp.MAX,)), "s3_add": (3, (AluOp.ADD,)),
+    "s3_shr": (3, (AluOp.SHR,)), "s3_rqt": (3, (AluOp.RQT,)), "s4_rqt": (4, (AluOp.RQT,)),
+    "s5_mul": (5, (AluOp.MUL, AluOp.SHR)), "s5_clip": (5, (AluOp.CLIP,)),
+    "s7_rqt": (7, (AluOp.RQT,)),
+}
 _PRODUCT = 49  # bits of 32 x 16 bits, and of what rounding adds
 
 
@@ -203,44 +210,55 @@ class AluEngine(wiring.Component):
         m.d.sync += [s5_short.eq(s4_short), s6_short.eq(s5_short)]
         operands = {}
         for name in ("dst", "src"):
-            s1_ago, s2_ago = (Signal(5, name=f"{stage}_{name}_ago") for stage in ("s1", "s2"))
-            s3_one_ago = Signal(name=f"s3_{name}_one_ago")
+            s1_ago = Signal(5, name=f"s1_{name}_ago")
+            s2_ago = [copies(m, bit, self.lanes, f"s2_{name}_{n}_ago")
+                      for n, bit in enumerate(s1_ago)]
+            is_imm = copies(m, (stages[1].flags.use_imm if name == "src" else 0), self.lanes,
+                            f"s2_{name}_is_imm")
+            s3_one_ago = copies(m, s2_ago[1][0] & ~is_imm[0], self.lanes, f"s3_{name}_one_ago")
+            imm = stages[2].flags.imm.as_signed()
             s2_data, s3_data = (Signal(acc, name=f"{stage}_{name}", reset_less=True)
                                 for stage in ("s2", "s3"))
             m.d.sync += [
                 s1_ago.eq(Cat(stage.valid & ~stage.long & same[name][n]
                               for n, stage in enumerate(stages[:5]))),
-                s2_ago.eq(s1_ago),
                 s2_data.eq(getattr(self, f"{name}_data")),
-                s3_one_ago.eq(s2_ago[1]),
-                s3_data.eq(Mux(s2_ago[2], s4_short,
-                               Mux(s2_ago[3], s5_short, Mux(s2_ago[4], s6_short, s2_data)))),
             ]
-            if name == "src":
-                s2_flags = stages[2].flags
-                with m.If(s2_flags.use_imm):
-                    imm = s2_flags.imm.as_signed()
-                    m.d.sync += [s3_one_ago.eq(0), s3_data.eq(Cat(
-                        *(Cat(imm, imm[-1].replicate(16)) for lane in range(self.lanes))))]
+            for lane in range(self.lanes):
+                late = _lane(s2_data, lane)
+                for n, result in ((4, s6_short), (3, s5_short), (2, s4_short)):
+                    late = Mux(s2_ago[n][lane], _lane(result, lane), late)
+                m.d.sync += _lane(s3_data, lane).eq(
+                    Mux(is_imm[lane], imm, late) if name == "src" else late)
             operands[name] = (s3_data, s3_one_ago)
         s2_bias, s3_bias = Signal(acc, reset_less=True), Signal(acc, reset_less=True)
-        m.d.sync += [s2_bias.eq(self.bias_data),
-                     s3_bias.eq(Mux(stages[2].flags.bias, s2_bias, 0))]
+        has_bias = copies(m, stages[1].flags.bias, self.lanes, "s2_has_bias")
+        m.d.sync += s2_bias.eq(self.bias_data)
+        for lane, here in enumerate(has_bias):
+            m.d.sync += _lane(s3_bias, lane).eq(Mux(here, _lane(s2_bias, lane), 0))
+
+        # Each lane knows for itself which operation it is.
+        kinds = {name: copies(m, Cat(stages[stage - 1].flags.op == op for op in ops).any(),
+                              self.lanes, name)
+                 for name, (stage, ops) in _KINDS.items()}
 
         # Stage 3: short operations are done; the others begin.
         s8_long = []
         for lane in range(self.lanes):
             x, y = (Signal(signed(32), name=f"s3_{name}_{lane}") for name in ("x", "y"))
             for signal, (s3_data, s3_one_ago) in zip((x, y), operands.values()):
-                m.d.comb += signal.eq(Mux(s3_one_ago, _lane(s4_short, lane), _lane(s3_data, lane)))
-            op, less, takes_y = stages[3].flags.op, Signal(), Signal()
+                m.d.comb += signal.eq(Mux(s3_one_ago[lane], _lane(s4_short, lane),
+                                         _lane(s3_data, lane)))
+            here = {name: kind[lane] for name, kind in kinds.items()}
+            less, takes_y = Signal(), Signal()
             m.d.comb += [
                 less.eq(x < y),
-                takes_y.eq(Mux(op == AluOp.MIN, ~less, (op != AluOp.MAX) | less)),  # or MOV
+                takes_y.eq(Mux(here["s3_min"], ~less, ~here["s3_max"] | less)),  # or MOV
             ]
             m.d.sync += _lane(s4_short, lane).eq(
-                Mux(op == AluOp.ADD, x + y, Mux(takes_y, y, x)))
-            s8_long.append(self._long(m, stages, lane, x, y, _lane(s3_bias, lane)))
+                Mux(here["s3_add"], x + y, Mux(takes_y, y, x)))
+            s8_long.append(self._long(m, here, stages[6].flags.imm, lane, x, y,
+                                      _lane(s3_bias, lane)))
 
         # Write: at most one of the two is there. Which one is found a cycle before.
         coming_long, now_long = Signal(), Signal()
@@ -256,9 +274,12 @@ class AluEngine(wiring.Component):
             self.done.valid.eq(Mux(coming_long, before_long.end,
                                    before_short.end & ~before_short.long)),
         ]
-        for chosen, stage, value in ((~now_long, s4, s4_short), (now_long, s8, Cat(*s8_long))):
+        for lane, here in enumerate(copies(m, coming_long, self.lanes, "writes_long")):
+            m.d.comb += _lane(self.write_data, lane).eq(
+                Mux(here, s8_long[lane], _lane(s4_short, lane)))
+        for chosen, stage in ((~now_long, s4), (now_long, s8)):
             with m.If(chosen):
-                m.d.comb += [self.write_address.eq(stage.dst), self.write_data.eq(value),
+                m.d.comb += [self.write_address.eq(stage.dst),
                              self.done.entry.eq(stage.flags.entry),
                              self.done.fault.eq(stage.fault)]
         m.d.comb += [
@@ -268,10 +289,11 @@ class AluEngine(wiring.Component):
         ]
         return m
 
-    def _long(self, m, stages, lane, x, y, bias):
+    def _long(self, m, kinds, imm, lane, x, y, bias):
         """One lane of SHR, MUL, CLIP, RQT: operands in stage 3, result in stage 8.
 
-        All are ``(x * w + half) >> shift``, with a clamp of their own.
+        All are ``(x * w + half) >> shift``, with a clamp of their own. ``kinds``: which operation
+        is in which stage (:data:`_KINDS`); ``imm`` is that in stage 6.
         """
         def register(shape, value, stage, name):
             signal = Signal(shape, name=f"s{stage}_{name}_{lane}", reset_less=True)
@@ -280,20 +302,18 @@ class AluEngine(wiring.Component):
 
         # Stage 3: one factor, one shift. A left shift is a product with a power of two, none if
         # it is by more than 31 bits. Only RQT has a bias.
-        op = stages[3].flags.op
         s3_x, s3_w, s4_shift = Signal(signed(32)), Signal(32), Signal(6, reset_less=True)
         s4_x, s4_w = register(signed(32), s3_x, 4, "x"), register(signed(32), s3_w, 4, "w")
         s4_zero = register(signed(8), y[24:], 4, "zero")
         power = Cat(Const(0, 1), (y[5:].all() & (y[:5] == 32 - n) for n in range(1, 32)))
         m.d.comb += [s3_x.eq(x + bias), s3_w.eq(y)]
         m.d.sync += s4_shift.eq(0)
-        with m.Switch(op):
-            with m.Case(AluOp.SHR):
-                m.d.comb += s3_w.eq(Mux(y >= 0, 1, power))
-                with m.If(y >= 0):
-                    m.d.sync += s4_shift.eq(Mux(y[5:].any(), 31, y[:5]))
-            with m.Case(AluOp.RQT):
-                m.d.sync += s4_shift.eq(y[16:22])
+        with m.If(kinds["s3_shr"]):
+            m.d.comb += s3_w.eq(Mux(y >= 0, 1, power))
+            with m.If(y >= 0):
+                m.d.sync += s4_shift.eq(Mux(y[5:].any(), 31, y[:5]))
+        with m.Elif(kinds["s3_rqt"]):
+            m.d.sync += s4_shift.eq(y[16:22])
 
         # Stage 4: products of 16 bits.
         def multiply(name, shape, a, b):
@@ -309,22 +329,20 @@ class AluEngine(wiring.Component):
         s5_shift = register(6, s4_shift, 5, "shift")
         s5_zero = register(signed(8), s4_zero, 5, "zero")
         s5_half = register(_PRODUCT - 2,
-                           Mux((stages[4].flags.op == AluOp.RQT) & (s4_shift < 48),
+                           Mux(kinds["s4_rqt"] & (s4_shift < 48),
                                (1 << s4_shift) >> 1, 0), 5, "half")
 
         # Stage 5: their sum, with half of what the shift will drop.
         product = Cat(s5_low, Const(0, 1)).as_signed() + (s5_high << 16)
-        cross = Mux((stages[5].flags.op == AluOp.MUL) | (stages[5].flags.op == AluOp.SHR),
-                    s5_cross, 0)
+        cross = Mux(kinds["s5_mul"], s5_cross, 0)
         s6_sum = register(signed(_PRODUCT),
-                          Mux(stages[5].flags.op == AluOp.CLIP,
+                          Mux(kinds["s5_clip"],
                               Mux(s5_clip > s5_least, s5_clip, s5_least),
                               product + (cross << 16) + s5_half), 6, "sum")
         s6_shift = register(6, s5_shift, 6, "shift")
         s6_zero = register(signed(8), s5_zero, 6, "zero")
 
         # Stage 6: shift. The bounds are moved by the zero point, instead of the result.
-        imm = stages[6].flags.imm
         low, high = imm[:8].as_signed(), imm[8:].as_signed()
         s7_shifted = register(signed(_PRODUCT), Mux(s6_shift > 47, 0, s6_sum >> s6_shift),
                               7, "shifted")
@@ -338,7 +356,7 @@ class AluEngine(wiring.Component):
         clamped = Mux(s7_shifted > s7_most, s7_high,
                       Mux(s7_shifted < s7_least, s7_low,
                           (s7_shifted[:8] + s7_zero)[:8].as_signed()))
-        return register(32, Mux(stages[7].flags.op == AluOp.RQT, clamped, s7_shifted), 8, "long")
+        return register(32, Mux(kinds["s7_rqt"], clamped, s7_shifted), 8, "long")
 
 
 def _lane(value, lane):

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.arith.multiply import multiplier
+from hw.copies import copies
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Fault, Isa, Opcode
 from hw.vta.loops import LoopCommand, Loops, Operand
@@ -201,26 +202,28 @@ class GemmEngine(wiring.Component):
         s8_acc, s9_acc, s10_result, s11_result, s12_result = (
             Signal.like(self.write_data, name=name, reset_less=True)
             for name in ("s8_acc", "s9_acc", "s10_result", "s11_result", "s12_result"))
-        s8_ago = [Signal(name=f"s8_{distance}_ago") for distance in (2, 3, 4)]
         m.d.sync += [
-            *(ago.eq(follows(7, distance)) for distance, ago in enumerate(s8_ago, 2)),
             s8_acc.eq(self.read_data),
-            s9_acc.eq(Mux(s8_ago[0], s10_result,
-                          Mux(s8_ago[1], s11_result, Mux(s8_ago[2], s12_result, s8_acc)))),
             s11_result.eq(s10_result), s12_result.eq(s11_result),
         ]
 
-        # Stage 9: accumulate.
-        s9_one_ago, s9_fresh = Signal(), Signal()
-        m.d.sync += [
-            s9_one_ago.eq(follows(8, 1)),
-            s9_fresh.eq(stages[8].flags.reset | stages[8].flags.overwrite),
-        ]
+        # Stage 9: accumulate. What all lanes look at has a copy for each.
+        lanes = len(s9_total)
+        s8_ago = [copies(m, follows(7, distance), lanes, f"s8_{distance}_ago")
+                  for distance in (2, 3, 4)]
+        s9_one_ago, s9_fresh, s9_reset = (copies(m, bit, lanes, name) for name, bit in (
+            ("s9_one_ago", follows(8, 1)),
+            ("s9_fresh", stages[8].flags.reset | stages[8].flags.overwrite),
+            ("s9_reset", stages[8].flags.reset)))
         for k, total in enumerate(s9_total):
             lane = slice(32 * k, 32 * k + 32)
-            old = Mux(s9_one_ago, s10_result[lane], s9_acc[lane])
-            m.d.sync += s10_result[lane].eq(Mux(s9_fresh, 0, old)
-                                           + Mux(stages[9].flags.reset, 0, total))
+            two, three, four = (ago[k] for ago in s8_ago)
+            m.d.sync += s9_acc[lane].eq(
+                Mux(two, s10_result[lane],
+                    Mux(three, s11_result[lane], Mux(four, s12_result[lane], s8_acc[lane]))))
+            old = Mux(s9_one_ago[k], s10_result[lane], s9_acc[lane])
+            m.d.sync += s10_result[lane].eq(Mux(s9_fresh[k], 0, old)
+                                           + Mux(s9_reset[k], 0, total))
 
         # Stage 10: write, unless the next one will.
         def writes(n):
@@ -256,10 +259,13 @@ class GemmEngine(wiring.Component):
         m.d.sync += [s4_inp.eq(s3_inp), s4_wgt.eq(s3_wgt)]
         if config.extensions:  # one row of the weights on the diagonal, and nothing beside it
             row = s3_wgt.word_select(stages[3].row, 8 * block)
-            with m.If(stages[3].flags.depthwise):
-                m.d.sync += s4_wgt.eq(0)
-                for o in range(block):
-                    m.d.sync += _byte(s4_wgt, o * block + o).eq(_byte(row, o))
+            depthwise = copies(m, stages[2].flags.depthwise, block, "s3_depthwise")
+            for o in range(block):
+                with m.If(depthwise[o]):
+                    m.d.sync += [
+                        s4_wgt.word_select(o, 8 * block).eq(0),
+                        _byte(s4_wgt, o * block + o).eq(_byte(row, o)),
+                    ]
         # Sums in three steps, as even as they can be.
         log_steps = [(config.log_block + n) // 3 for n in (2, 1, 0)]
         totals = []
