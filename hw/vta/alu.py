@@ -305,7 +305,8 @@ class AluEngine(wiring.Component):
         s3_x, s3_w, s4_shift = Signal(signed(32)), Signal(32), Signal(6, reset_less=True)
         s4_x, s4_w = register(signed(32), s3_x, 4, "x"), register(signed(32), s3_w, 4, "w")
         s4_zero = register(signed(8), y[24:], 4, "zero")
-        power = Cat(Const(0, 1), (y[5:].all() & (y[:5] == 32 - n) for n in range(1, 32)))
+        is_left = y[5:].all()
+        power = Cat(Const(0, 1), (is_left & (y[:5] == 32 - n) for n in range(1, 32)))
         m.d.comb += [s3_x.eq(x + bias), s3_w.eq(y)]
         m.d.sync += s4_shift.eq(0)
         with m.If(kinds["s3_shr"]):

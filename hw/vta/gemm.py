@@ -142,8 +142,9 @@ class GemmEngine(wiring.Component):
         step = loops.o.p
         log_rows = self.operands[2].width - config.log_wgt_depth
         wgt = Mux(step.flags.depthwise, step.wgt >> log_rows, step.wgt)
-        wgt_over = step.over_wgt | (~step.flags.depthwise
-                                    & (step.wgt >> config.log_wgt_depth).any())
+        # The first index beyond the end is below twice the end, as all that is added is below it.
+        wgt_over = Mux(step.flags.depthwise, step.over_wgt,
+                       Cat(step.wgt, step.over_wgt)[config.log_wgt_depth])
         with m.If(step.over_uop):
             m.d.comb += fault.eq(Fault.UOP_RANGE)
         with m.Elif(step.over_dst):

@@ -82,13 +82,18 @@ class LoadRange(data.Struct):
 
 
 class _Plan(data.StructLayout):
-    """What the writer has to know of an instruction. Runs of padding are counted in elements."""
+    """What the writer has to know of an instruction. Runs of padding are counted in elements.
 
-    def __init__(self, cookie):
+    ``depth``: elements of the largest scratchpad; nothing that is written is longer. ``elements``:
+    the most that a beat has. If ``skip``, only ``fault`` and ``cookie`` count.
+    """
+
+    def __init__(self, depth: int, elements: int, cookie: int):
+        count, offset = range(depth + 1), range(elements)
         super().__init__({
-            "memory": Memory, "pad": 8, "position": 16, "x_size": 16, "y_size": 16,
-            "first_pad": 17, "row_pad": 5, "last_pad": 17,
-            "offset": 4, "stride": 4, "skip": 1, "fault": Fault, "cookie": cookie,
+            "memory": Memory, "pad": 8, "position": range(depth), "x_size": count, "y_size": count,
+            "first_pad": count, "row_pad": 5, "last_pad": count,
+            "offset": offset, "stride": offset, "skip": 1, "fault": Fault, "cookie": cookie,
         })
 
 
@@ -140,8 +145,14 @@ class Loader(wiring.Component):
         self.isa = Isa(config)
         self.scratchpads = tuple(dict.fromkeys(kind.scratchpad for kind in memories))
         self.transfers = {kind: Transfer.of(config, kind) for kind in memories}
+        depth = max(config.depth(pad) for pad in self.scratchpads)
+        self._plan = _Plan(depth, max(transfer.elements for transfer in self.transfers.values()),
+                           cookie)
+        chunks = max(transfer.beats for transfer in self.transfers.values())
+        self._chunk_width = exact_log2(chunks)
         beat_width = config.address_width - exact_log2(config.bus_width // 8)
-        self._reader = RowReader(beat_width=beat_width, count_width=26,
+        self._reader = RowReader(beat_width=beat_width,
+                                 count_width=(depth * chunks).bit_length(),
                                  data_width=config.bus_width, longest=config.burst_beats)
         super().__init__({
             "i":       In(stream.Signature(LoadCommand(cookie))),
@@ -163,7 +174,7 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.reader = reader = self._reader
-        m.submodules.plans = plans = SyncFIFO(width=_Plan(self.cookie).size, depth=4)
+        m.submodules.plans = plans = SyncFIFO(width=self._plan.size, depth=4)
         wiring.connect(m, wiring.flipped(self.ar), reader.ar)
         m.d.comb += [reader.r_valid.eq(self.r_valid), reader.r_data.eq(self.r_data)]
         preparing, writing = Signal(), Signal()
@@ -190,11 +201,15 @@ class Loader(wiring.Component):
         # One multiplier, used in turn: its result is there two cycles after its factors.
         m.submodules.multiply = multiply = multiplier(17, 17)
         a, b, product = multiply.a, multiply.b, multiply.p
+        # What belongs to a range that is wrong may be cut off: it is not looked at.
+        plan = Signal(self._plan)
+        longest = max(transfer.element_bytes for transfer in self.transfers.values())
+        past_width = max(33 + exact_log2(longest), config.address_width) + 1
         top, bottom, end, last_row, reach, past = (
-            Signal(width, name=name, reset_less=True) for name, width in
-            (("top", 17), ("bottom", 17), ("end", 35), ("last_row", 34), ("reach", 35),
-             ("past", 48)))
-        outside, too_long, range_last = Signal(), Signal(), Signal(16)
+            Signal(shape, name=name, reset_less=True) for name, shape in
+            (("top", plan.x_size.shape()), ("bottom", plan.x_size.shape()), ("end", 33),
+             ("last_row", 33), ("reach", 33), ("past", past_width)))
+        outside, too_long, range_last = Signal(), Signal(), Signal.like(plan.position)
 
         # Of each memory type: base, bytes, depth, and how elements lie in beats.
         base, log_size, depth = Signal(config.address_width), Signal(4), Signal(17)
@@ -211,12 +226,11 @@ class Loader(wiring.Component):
                         log_elements.eq(exact_log2(transfer.elements)),
                     ]
 
-        plan = Signal(_Plan(self.cookie))
-        rows, in_beat = Signal(16), Signal(4)
+        rows, in_beat = Signal.like(plan.y_size), Signal.like(plan.offset)
         byte, pitch = (Signal(config.address_width, name=name, reset_less=True)
                        for name in ("byte", "pitch"))
         log_bus = exact_log2(config.bus_width // 8)
-        in_beat_mask = ((1 << log_elements) - 1)[:4]
+        in_beat_mask = ((1 << log_elements) - 1)[:len(in_beat)]
         m.d.comb += [
             busy.eq(1),
             plans.w_data.eq(plan),
@@ -251,8 +265,7 @@ class Loader(wiring.Component):
                 m.next = "ALL"
             with m.State("ALL"):
                 m.d.comb += [a.eq(width), b.eq(height)]
-                m.d.sync += [top.eq(product),  # 17 bits: wider only if the range is wrong
-                             reach.eq(last_row + load.x_size)]
+                m.d.sync += [top.eq(product), reach.eq(last_row + load.x_size)]
                 m.next = "PAST"
             with m.State("PAST"):
                 m.d.sync += [bottom.eq(product), past.eq((reach << log_size) + base)]
@@ -312,11 +325,13 @@ class Loader(wiring.Component):
         A write, and the completion that goes with the last one, is put into a register first.
         """
         active = Signal()
-        plan = Signal(_Plan(self.cookie), reset_less=True)
-        coming = data.View(_Plan(self.cookie), plans.r_data)
+        plan = Signal(self._plan, reset_less=True)
+        coming = data.View(self._plan, plans.r_data)
         is_pad = Signal()
-        position, left, rows = Signal(17), Signal(17), Signal(16)
-        chunk, offset, row_offset = Signal(8), Signal(4), Signal(4)
+        position, left, rows = (Signal.like(plan.position), Signal.like(plan.x_size),
+                                Signal.like(plan.y_size))
+        chunk = Signal(self._chunk_width)
+        offset, row_offset = Signal.like(plan.offset), Signal.like(plan.offset)
         failed = Signal()
 
         want, fire, last_chunk = Signal(), Signal(), Signal()
@@ -439,11 +454,14 @@ class Loader(wiring.Component):
         for lane in range(lanes):
             m.d.comb += write["data"][lane].eq(Mux(is_pad, pad_data, elements[lane % per_beat]))
         start = offset[:exact_log2(per_beat)] if per_beat > 1 else 0
-        room = Signal(range(max(lanes, per_beat) + 1), name=f"room_{kind.name.lower()}")
+        if max(lanes, per_beat) == 1:
+            room = Const(1)
+        else:
+            room = Signal(range(max(lanes, per_beat) + 1), name=f"room_{kind.name.lower()}")
+            m.d.comb += room.eq(Mux(is_pad, lanes, per_beat - start))
         m.d.comb += [
-            room.eq(Mux(is_pad, lanes, per_beat - start)),
             is_rest.eq(~left[len(room):].any() & (left[:len(room)] <= room)),
-            count.eq(Mux(is_rest, left, room) if max(lanes, per_beat) > 1 else 1),
+            count.eq(Mux(is_rest, left, room)),
             write["count"].eq(count),
             write["offset"].eq(Mux(is_pad, 0, start)),
             last_chunk.eq(is_pad | (within == transfer.beats - 1)),

@@ -54,8 +54,8 @@ class Step(data.StructLayout):
 class Loops(wiring.Component):
     """``for i < iter_out, for j < iter_in, for k in uop_bgn .. uop_end-1``, without a gap.
 
-    ``index = uop[k].field + i*out + j*in`` for each operand, exact: an index that does not fit its
-    bits is marked.
+    ``index = uop[k].field + i*out + j*in`` for each operand, exact: the first index that does not
+    fit its bits is marked. Those after it may be anything.
 
     Members
     -------
@@ -107,17 +107,17 @@ class Loops(wiring.Component):
             last.eq(k_last & j_last & i_last),
             self.i.ready.eq(~active | (step & last)),
         ]
-        # The sums of the factors, with one bit that stays once they are too large.
+        # The sums of the factors, with one bit more. Who has looked at one that is too large stops,
+        # or does not use it: so that bit need not stay.
         inner, outer = (
             {operand.name: Signal(operand.width + 1, name=f"{loop}_{operand.name}", reset_less=True)
              for operand in self.operands} for loop in ("inner", "outer"))
         totals = {}
         for operand in self.operands:
             totals[operand.name] = total = Signal(operand.width + 1, name=f"next_{operand.name}")
-            m.d.comb += total.eq(_add(
-                Mux(j_last, outer[operand.name], inner[operand.name]),
-                Mux(j_last, command[f"{operand.name}_out"], command[f"{operand.name}_in"]),
-                operand.width))
+            m.d.comb += total.eq(
+                Mux(j_last, outer[operand.name], inner[operand.name])[:operand.width]
+                + Mux(j_last, command[f"{operand.name}_out"], command[f"{operand.name}_in"]))
         new, count = self.i.p, Signal.like(k)
         m.d.comb += count.eq(new.uop_end - new.uop_bgn)
         # Whether a step or a transfer takes place only enables registers: what they would take is
@@ -171,15 +171,12 @@ class Loops(wiring.Component):
         m.d.comb += [self.coming.last.eq(s2.last), self.coming.over_uop.eq(s2.over_uop),
                      self.coming.flags.eq(s2.flags)]
         for operand in self.operands:
-            m.d.comb += Cat(self.coming[operand.name], self.coming[f"over_{operand.name}"]).eq(
-                _add(Cat(s2[operand.name], s2[f"over_{operand.name}"]),
-                     s2_uop[f"{operand.name}_idx"], operand.width))
+            name = operand.name
+            exact = s2[name] + s2_uop[f"{name}_idx"]
+            m.d.comb += [
+                self.coming[name].eq(exact),
+                self.coming[f"over_{name}"].eq(s2[f"over_{name}"] | exact[operand.width:].any()),
+            ]
         with m.If(self.kill):
             m.d.sync += [active.eq(0), s1_valid.eq(0), s2_valid.eq(0), self.o.valid.eq(0)]
         return m
-
-
-def _add(total, term, width):
-    """``total + term``, where the highest bit of ``total`` says that it was too large already."""
-    exact = total[:width] + term
-    return Cat(exact[:width], total[width] | exact[width:].any())

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.arith.multiply import multiplier
-from hw.bus.axi import INCR, OKAY, Axi4, Bursts
+from hw.bus.axi import INCR, Axi4, Bursts
 from hw.stream import Queue
 from hw.vta.accumulators import LaneRead, store_lanes
 from hw.vta.config import VtaConfig
@@ -34,10 +34,14 @@ def narrow(accumulator, saturate):
 
 
 class _Source(data.StructLayout):
-    """Elements of one row in the scratchpad, and where the row begins in its first beat."""
+    """Elements of one row in the scratchpad, and where the row begins in its first beat.
 
-    def __init__(self):
-        super().__init__({"position": 17, "step": 6, "count": 16, "offset": 4, "saturate": 1})
+    Nothing is longer than the scratchpad, of ``depth`` elements. A beat has ``lanes`` of them.
+    """
+
+    def __init__(self, depth: int, lanes: int):
+        super().__init__({"position": range(depth), "step": 6, "count": range(depth + 1),
+                          "offset": range(lanes), "saturate": 1})
 
 
 class _Label(data.Struct):
@@ -94,9 +98,11 @@ class StoreUnit(wiring.Component):
         config = self.config
         self._log_bus = exact_log2(config.bus_width // 8)
         m.submodules.bursts = bursts = Bursts(
-            beat_width=config.address_width - self._log_bus, count_width=26,
+            beat_width=config.address_width - self._log_bus,
+            count_width=(config.depth("acc") * self.transfer.beats).bit_length(),
             beat_bytes=config.bus_width // 8, longest=config.burst_beats)
-        m.submodules.sources = sources = SyncFIFO(width=_Source().size, depth=4)
+        self._source = _Source(config.depth("acc"), self.lanes)
+        m.submodules.sources = sources = SyncFIFO(width=self._source.size, depth=4)
         m.submodules.labels = labels = SyncFIFO(width=_Label.as_shape().size, depth=8)
         preparing, reading, confirmed = Signal(), Signal(), Signal(4)
         self._prepare(m, bursts, sources, labels, preparing)
@@ -107,7 +113,7 @@ class StoreUnit(wiring.Component):
         oldest = data.View(_Label, labels.r_data)
         blocked, error = Signal(), Signal()
         fault = Signal(Fault)
-        with m.If(self.bvalid & (self.bresp != OKAY)):
+        with m.If(self.bvalid & self.bresp[1]):  # SLVERR, DECERR
             m.d.sync += error.eq(1)
         m.d.comb += [
             blocked.eq(labels.r_rdy & oldest.push & self.tokens.full_prev),
@@ -156,15 +162,17 @@ class StoreUnit(wiring.Component):
         # A row that is longer than 17 bits can say is an error by itself.
         m.submodules.multiply = multiply = multiplier(17, 16)
         a, b, product = multiply.a, multiply.b, multiply.p
-        reach, past, outside = Signal(35), Signal(48), Signal()
-        rows, element, position = Signal(16), Signal(33), Signal(17)
-        in_row, pitch, span, last_row = Signal(22), Signal(17), Signal(35), Signal(34)
-        byte = Signal(48)
         log_elements = exact_log2(transfer.elements)
         log_beats = exact_log2(transfer.beats)
         log_size = exact_log2(transfer.element_bytes)
+        # What belongs to a range that is wrong may be cut off: it is not looked at.
+        source = Signal(self._source)
+        rows, position = Signal.like(source.count), Signal.like(source.position)
+        element, last_row, reach = Signal(33), Signal(33), Signal(33)
+        past, outside = Signal(max(33 + log_size, config.address_width) + 1), Signal()
+        in_row, pitch, span = Signal(22), Signal(17), Signal(34)
+        byte = Signal(config.address_width)
         in_beat = element[:log_elements] if log_elements else Const(0, 1)
-        source = Signal(_Source())
         m.d.comb += [
             busy.eq(~idle | start),
             byte.eq((element << log_size) + self.base_out),
@@ -244,7 +252,7 @@ class StoreUnit(wiring.Component):
         lanes, bits = self.lanes, 8 * self.transfer.element_bytes
         layout = data.StructLayout({"data": lanes * bits, "mask": lanes, "end": 1})
         m.submodules.elements = elements = Queue(layout, depth=_ELEMENTS, block=True)
-        row = Signal(_Source(), reset_less=True)
+        row = Signal(self._source, reset_less=True)
         active = Signal()
         free = Signal(range(_ELEMENTS + 1), init=_ELEMENTS)
         count, room = Signal(range(lanes + 1)), Signal(range(lanes + 1))
@@ -374,5 +382,5 @@ class StoreUnit(wiring.Component):
         # B: in order.
         m.d.comb += [self.bready.eq(1), answers.r_en.eq(self.bvalid),
                      self.status.memory.eq(self.wvalid & ~self.wready)]
-        busy = bursts.busy | self.awvalid | self.wvalid | lengths.r_rdy | answers.r_rdy
-        return busy, self.bvalid & answers.r_rdy & answers.r_data
+        # From the cycle in which a burst is announced its answer is awaited.
+        return bursts.busy | answers.r_rdy, self.bvalid & answers.r_rdy & answers.r_data
