@@ -54,7 +54,7 @@ class _Setup(ctypes.Structure):
     _fields_ = [("seed", ctypes.c_uint64), ("bytes", ctypes.c_int64), ("timeout", ctypes.c_int64),
                 ("origin", ctypes.c_uint64), ("dead_after", ctypes.c_int64),
                 ("latency", ctypes.c_uint32), ("latency_spread", ctypes.c_uint32),
-                ("stall", ctypes.c_uint32),
+                ("stall", ctypes.c_uint32), ("mirrored", ctypes.c_uint32),
                 ("read_beats", ctypes.c_uint32), ("write_beats", ctypes.c_uint32),
                 ("reads", ctypes.c_uint32), ("writes", ctypes.c_uint32)]
 
@@ -92,7 +92,7 @@ def _folder(config: VtaConfig, make_core: type[VtaCore] | type[Traced]) -> Path:
 
 def serve(engine: Engine, image: np.ndarray, *, latency: int = 16, spread: int = 0,
           stall: float = 0.0, seed: int = 0, timeout: int = 10_000_000,
-          dead_after: int = -1, origin: int = 0) -> int:
+          dead_after: int = -1, origin: int = 0, mirrored: bool = False) -> int:
     """Run a design with ports ``m_axi__*`` until its port ``irq`` is high; cycles that it took.
 
     The parameters are those of :meth:`VtaRtl.run`. Raises :class:`AxiError`.
@@ -104,10 +104,13 @@ def serve(engine: Engine, image: np.ndarray, *, latency: int = 16, spread: int =
     if latency < 1:
         raise ValueError(f"latency must be at least 1, not {latency!r}")
     beat = engine.ports["m_axi__rdata"].width // 8  # the last one is there as a whole
+    if mirrored and (len(image) % 4096 or len(image) & (len(image) - 1)):
+        raise ValueError(f"a mirrored image must have a power of two of pages, "
+                         f"not {len(image)} bytes")
     dram = np.concatenate([image, np.zeros(-len(image) % beat, np.uint8)])
     setup = _Setup(seed=seed, bytes=len(dram), timeout=timeout, origin=origin,
                    dead_after=dead_after, latency=latency, latency_spread=spread,
-                   stall=int(stall * (2**32 - 1)))
+                   mirrored=mirrored, stall=int(stall * (2**32 - 1)))
     message = ctypes.create_string_buffer(256)
     run = engine._lib.npu_axi_run
     run.restype = ctypes.c_int64
@@ -183,14 +186,16 @@ class VtaRtl:
     def run(self, image: np.ndarray, insn_addr: int, insn_count: int, *,
             bases: dict[str, int] | None = None, latency: int = 16, spread: int = 0,
             stall: float = 0.0, seed: int = 0, timeout: int = 10_000_000,
-            watchdog: int | None = None, dead_after: int = -1, origin: int = 0) -> RtlResult:
+            watchdog: int | None = None, dead_after: int = -1, origin: int = 0,
+            mirrored: bool = False) -> RtlResult:
         """Execute a program; ``image`` (uint8) is DRAM from address 0 on, changed in place.
 
         ``latency``: cycles from the request of a burst to its answer, plus a random number below
         ``spread``; ``stall``: probability that a channel pauses in a cycle; both drawn from
         ``seed``. ``bases``: base registers (bytes) of ``uop``, ``inp``, ``wgt``, ``acc``, ``out``.
         With ``dead_after`` memory is silent from that cycle on. ``origin``: where DRAM begins, a
-        multiple of 4096; ``insn_addr`` and ``bases`` count from there.
+        multiple of 4096; ``insn_addr`` and ``bases`` count from there. With ``mirrored`` it repeats
+        over all addresses, so that no access is an error on the bus.
 
         Raises :class:`AxiError`, and :class:`EngineError` after ``timeout`` cycles.
         """
@@ -203,7 +208,7 @@ class VtaRtl:
         self.write("irq", 3)  # the interrupt of the run before is over
         self.write("control", _LAUNCH)
         cycles = serve(self.engine, image, latency=latency, spread=spread, stall=stall, seed=seed,
-                       timeout=timeout, dead_after=dead_after, origin=origin)
+                       timeout=timeout, dead_after=dead_after, origin=origin, mirrored=mirrored)
         if cycles >= timeout:
             raise EngineError(f"the core was still running after {timeout} cycles: "
                               f"{self.counters()}")

@@ -10,9 +10,9 @@ import numpy as np
 
 from hw.vta.assembler import Program
 from hw.vta.config import VtaConfig
-from hw.vta.isa import AluOp, Fault, Isa, Memory, Opcode
+from hw.vta.isa import AluOp, Memory
 
-__all__ = ["storms", "refused"]
+__all__ = ["storms"]
 
 _MIN, _MAX = -1 << 31, (1 << 31) - 1
 
@@ -198,9 +198,13 @@ def _long_loops(config) -> Program:
         k = p.kernel([(0, 0, 0), (1, 0, 0)], pop="l2g")
         p.gemm(k, (1, 2), reset=True)
         for bit in range(3, 14):
-            for turns in ((1 << bit) + bit % 3, (1 << bit) - 1):
-                p.gemm(k[:1 + bit % 2], *((turns,), (1,))[::1 - 2 * (turns & 1)])
-                p.alu(AluOp.ADD, k[1:], *((turns,), (1,))[::2 * (turns & 1) - 1], imm=1)
+            for turns, loops in (((1 << bit) + bit % 3, slice(None)),
+                                 ((1 << bit) - 1, slice(None, None, -1))):
+                p.gemm(k[:1 + bit % 2], *((turns,), (1,))[loops])
+                p.alu(AluOp.ADD, k[1:], *((1,), (turns,))[loops], imm=1)
+        for turns in (0x1555, 0x2AAA):
+            p.gemm(k[:1], (2,), (turns,))
+            p.alu(AluOp.ADD, k[1:], (2,), (turns,), imm=1)
         p.finish()
     return p
 
@@ -247,59 +251,3 @@ def _full_queues(config) -> Program:
             p.sync(Memory.UOP, pop="s2g")
         p.finish()
     return p
-
-
-# Programs that are refused ----------------------------------------------------------------------
-
-def refused(config: VtaConfig) -> Iterator[tuple[list[int], Fault]]:
-    """One instruction, wrong by a single bit of a field, then FINISH; and the fault.
-
-    DRAM has less than 64 KiB, and holds zeros where micro-operations are.
-    """
-    isa = Isa(config)
-    done = isa.encode(Opcode.FINISH)
-    faults = {Memory.INP: Fault.INP_RANGE, Memory.WGT: Fault.WGT_RANGE, Memory.UOP: Fault.UOP_RANGE,
-              Memory.ACC: Fault.ACC_RANGE, Memory.OUT: Fault.ACC_RANGE}
-    for kind, fault in faults.items():
-        opcode = Opcode.STORE if kind == Memory.OUT else Opcode.LOAD
-        log = config.depth(kind.scratchpad).bit_length() - 1
-        one = dict(memory_type=kind, x_size=1, y_size=1)
-        for bit in range(log, 16):
-            for field in ("sram_base", "x_size", "y_size"):
-                yield [isa.encode(opcode, **one | {field: 1 << bit | (field != "sram_base")}),
-                       done], fault
-            yield [isa.encode(opcode, **one | {"x_size": 3, "y_size": 1 << bit - 1}), done], fault
-            yield [isa.encode(opcode, **one | {"x_size": 1 << bit - 1, "y_size": 5}), done], fault
-        for field in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"):
-            if opcode == Opcode.LOAD:  # as much as fits, and one more
-                yield [isa.encode(opcode, **one | {
-                    "sram_base": (1 << log) - 8, field: 8}), done], fault
-        for bit in range(14, 32):
-            yield [isa.encode(opcode, **one | {"dram_base": 1 << bit}), done], Fault.BUS_ERROR
-        for stride, rows in ((0xffff, 2), (0x5555, 3), (0x8000, 3), (0x4001, 5)):
-            yield [isa.encode(opcode, **one | {"x_stride": stride, "y_size": rows,
-                                               "dram_base": 0xffff_0000}), done], Fault.BUS_ERROR
-    # Rows that begin where no memory is, and go on, beyond 4 GiB, where some is: none is stored.
-    rng = np.random.default_rng(7)
-    top = (1 << 32) // config.element_bytes("out")
-    for bit in range(16):
-        x, y = int(rng.integers(1, 8)), int(rng.integers(2, 5))
-        stride = (1 << bit) + int(rng.integers(0, 3)) if bit < 15 else 1
-        yield [isa.encode(Opcode.STORE, memory_type=Memory.OUT, x_size=x, y_size=y,
-                          x_stride=stride, dram_base=top - 1 - int(rng.integers(0, stride))),
-               done], Fault.BUS_ERROR
-        yield [isa.encode(Opcode.STORE, memory_type=Memory.OUT, y_size=1, x_size=1 + bit,
-                          dram_base=top - bit), done], Fault.BUS_ERROR
-    for opcode in (Opcode.GEMM, Opcode.ALU):
-        one = dict(uop_end=1, iter_out=1, iter_in=1)
-        for loop in ("out", "in"):
-            for name, pad in (("dst", "acc"), ("src", "acc" if opcode == Opcode.ALU else "inp"),
-                              ("wgt", "wgt")):
-                if name == "wgt" and opcode == Opcode.ALU:
-                    continue
-                depth = config.depth(pad)
-                for factor in (depth // 2, depth - 1, depth // 2 + 1, depth // 4):
-                    turns = -(-depth // factor) + 1
-                    yield [isa.encode(opcode, **one | {f"{name}_factor_{loop}": factor,
-                                                       f"iter_{loop}": turns}),
-                           done], faults[Memory[pad.upper()]]

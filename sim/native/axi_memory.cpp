@@ -20,6 +20,7 @@ struct AxiSetup {  // as the ctypes structure of sim/vta_rtl.py
     uint32_t latency;    // 1 or more
     uint32_t latency_spread;
     uint32_t stall;      // probability of a pause, times 2**32 - 1
+    uint32_t mirrored;   // the memory repeats over all addresses; its size divides 4 GiB
     uint32_t read_beats, write_beats, reads, writes;  // counted
 };
 
@@ -120,6 +121,10 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
             wrong = text;
         }
     };
+    auto from_origin = [&](uint64_t address) {
+        return setup->mirrored ? (address - setup->origin) % uint64_t(setup->bytes)
+                               : address - setup->origin;
+    };
     auto outside = [&](uint64_t address, uint64_t size) {  // as counted from the origin
         return address >= uint64_t(setup->bytes) || address + size > uint64_t(setup->bytes);
     };
@@ -157,7 +162,7 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
         if (*arvalid && *arready) {
             Answer a{after(cycle), field64(araddr), uint32_t(*arlen) + 1, false};
             burst_error(a.address, a.beats, "AR");
-            a.address -= setup->origin;
+            a.address = from_origin(a.address);
             const uint64_t size = uint64_t(a.beats) * beat;
             a.data.assign(size, 0xA5);
             a.error = outside(a.address, size);
@@ -171,7 +176,7 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
         if (*awvalid && *awready) {
             Answer a{0, field64(awaddr), uint32_t(*awlen) + 1, false};
             burst_error(a.address, a.beats, "AW");
-            a.address -= setup->origin;
+            a.address = from_origin(a.address);
             setup->writes++;
             writes.push_back(std::move(a));
         }
