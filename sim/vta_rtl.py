@@ -197,7 +197,8 @@ class VtaRtl:
         multiple of 4096; ``insn_addr`` and ``bases`` count from there. With ``mirrored`` it repeats
         over all addresses, so that no access is an error on the bus.
 
-        Raises :class:`AxiError`, and :class:`EngineError` after ``timeout`` cycles.
+        Raises :class:`AxiError`, and :class:`EngineError` after ``timeout`` cycles or for a status
+        that there is not.
         """
         pointers = {"insn": insn_addr} | (bases or {})
         for name in POINTERS:
@@ -212,8 +213,10 @@ class VtaRtl:
         if cycles >= timeout:
             raise EngineError(f"the core was still running after {timeout} cycles: "
                               f"{self.counters()}")
-        number = self.read("error_insn")
-        return RtlResult(Fault(self.read("status") & 15),
+        number, status = self.read("error_insn"), self.read("status") & 15
+        if status not in set(Fault):
+            raise EngineError(f"the core ended with the status {status}, which is no cause")
+        return RtlResult(Fault(status),
                          None if number == 0xffff_ffff else number,
                          self.read("cycles"), self.counters())
 
