@@ -29,10 +29,12 @@ def corners(config: VtaConfig) -> Iterator[tuple[str, Program]]:
     for kind in Memory:
         if kind != Memory.OUT:
             yield f"sizes of {kind.name}", _sizes(config, kind)
+            yield f"pitches of {kind.name}", _pitches(config, kind)
+    yield "stores ahead of their tokens", _stores_ahead(config)
     if config.extensions:
         for upper in (False, True):
             yield f"CLIP {'above' if upper else 'below'}", _one_bit(config, AluOp.CLIP, upper)
-        for seed in range(4):
+        for seed in range(8):
             yield f"RQT, halves {seed}", _halves(config, seed)
         for bounds in _BOUNDS:
             yield f"RQT, bounds {bounds}", _bounds(config, bounds)
@@ -233,6 +235,41 @@ def _bounds(config, bounds) -> Program:
 
 
 # LOAD -------------------------------------------------------------------------------------------
+
+def _pitches(config, kind) -> Program:
+    """Two rows as far apart as one bit says, or two bits side by side, up to 64 KiB."""
+    rng = np.random.default_rng([19, kind])
+    dtype = {Memory.UOP: np.uint32, Memory.ACC: np.int32}.get(kind, np.int8)
+    size = config.element_bytes(kind.dram_element)
+    count, limits = (1 << 16) // size, np.iinfo(dtype)
+    with Program(config) as p:
+        source = p.buffer("x", kind, rng.integers(
+            limits.min, limits.max, (count, size // np.dtype(dtype).itemsize), dtype,
+            endpoint=True))
+        strides = [bits << n for n in range(count.bit_length()) for bits in (1, 3)
+                   if bits << n < count]
+        for n, stride in enumerate(strides):
+            p.load(source, x=1, y=2, stride=stride,
+                   sram=2 * n % (config.depth(kind.scratchpad) - 1))
+        p.finish()
+    return p
+
+
+def _stores_ahead(config) -> Program:
+    """More STOREs than tokens have room for, while the one who takes them is busy."""
+    values = np.arange(config.batch * config.block, dtype=np.int32)
+    with Program(config) as p:
+        p.load(p.buffer("a", Memory.ACC, values.reshape(1, config.batch, config.block)))
+        k = p.kernel([(0, 0), (1, 1)])
+        p.alu(AluOp.ADD, k[:1], imm=1, push="g2s")
+        p.alu(AluOp.ADD, k[1:2], (2000, 0), imm=1)
+        for n in range(24):
+            p.store(p.buffer(f"y{n}", Memory.OUT, 1), pop="" if n else "g2s", push="s2g")
+        for _ in range(24):
+            p.sync(Memory.UOP, pop="s2g")
+        p.finish()
+    return p
+
 
 def _sizes(config, kind) -> Program:
     """Rows, columns and padding of as many elements as one bit says; the longest first."""

@@ -330,7 +330,7 @@ class AluEngine(wiring.Component):
         s5_shift = register(6, s4_shift, 5, "shift")
         s5_zero = register(signed(8), s4_zero, 5, "zero")
         s5_half = register(_PRODUCT - 2,
-                           Mux(kinds["s4_rqt"] & (s4_shift < 48),
+                           Mux(kinds["s4_rqt"] & ~s4_shift[4:].all(),
                                (1 << s4_shift) >> 1, 0), 5, "half")
 
         # Stage 5: their sum, with half of what the shift will drop.
@@ -345,7 +345,7 @@ class AluEngine(wiring.Component):
 
         # Stage 6: shift. The bounds are moved by the zero point, instead of the result.
         low, high = imm[:8].as_signed(), imm[8:].as_signed()
-        s7_shifted = register(signed(_PRODUCT), Mux(s6_shift > 47, 0, s6_sum >> s6_shift),
+        s7_shifted = register(signed(_PRODUCT), Mux(s6_shift[4:].all(), 0, s6_sum >> s6_shift),
                               7, "shifted")
         s7_zero = register(signed(8), s6_zero, 7, "zero")
         s7_least = register(signed(9), low - s6_zero, 7, "least")

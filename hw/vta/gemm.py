@@ -259,13 +259,14 @@ class GemmEngine(wiring.Component):
         m.d.sync += [s3_inp.eq(self.inp), s3_wgt.eq(self.wgt)]
         m.d.sync += [s4_inp.eq(s3_inp), s4_wgt.eq(s3_wgt)]
         if config.extensions:  # one row of the weights on the diagonal, and nothing beside it
-            row = s3_wgt.word_select(stages[3].row, 8 * block)
+            row = stages[3].row
             depthwise = copies(m, stages[2].flags.depthwise, block, "s3_depthwise")
             for o in range(block):
                 with m.If(depthwise[o]):
                     m.d.sync += [
                         s4_wgt.word_select(o, 8 * block).eq(0),
-                        _byte(s4_wgt, o * block + o).eq(_byte(row, o)),
+                        _byte(s4_wgt, o * block + o).eq(
+                            Array(_byte(s3_wgt, k * block + o) for k in range(block))[row]),
                     ]
         # Sums in three steps, as even as they can be.
         log_steps = [(config.log_block + n) // 3 for n in (2, 1, 0)]

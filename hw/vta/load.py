@@ -335,7 +335,10 @@ class Loader(wiring.Component):
         failed = Signal()
 
         want, fire, last_chunk = Signal(), Signal(), Signal()
-        count, is_rest = Signal(6), Signal()  # elements of this write; there are no more in the run
+        most = max(max(len(getattr(self, f"write_{kind.scratchpad}").data), transfer.elements)
+                   for kind, transfer in self.transfers.items())
+        # Elements of this write; there are no more in the run.
+        count, is_rest = Signal(range(most + 1)), Signal()
         free = Signal()
         done = Signal(LoadDone(self.cookie))
         writes = {}
