@@ -257,9 +257,9 @@ def _pitches(config, kind) -> Program:
 
 def _stores_ahead(config) -> Program:
     """More STOREs than tokens have room for, while the one who takes them is busy."""
-    values = np.arange(config.batch * config.block, dtype=np.int32)
+    values = np.arange(2 * config.batch * config.block, dtype=np.int32)
     with Program(config) as p:
-        p.load(p.buffer("a", Memory.ACC, values.reshape(1, config.batch, config.block)))
+        p.load(p.buffer("a", Memory.ACC, values.reshape(2, config.batch, config.block)))
         k = p.kernel([(0, 0), (1, 1)])
         p.alu(AluOp.ADD, k[:1], imm=1, push="g2s")
         p.alu(AluOp.ADD, k[1:2], (2000, 0), imm=1)

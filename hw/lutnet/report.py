@@ -171,7 +171,8 @@ def netlist(model: Model | EdgeModel, config: NetworkConfig, *,
     models = yosys_share() / _FLOWS[config.fabric][4]
     commands = ["read_verilog mapped.v", f"read_verilog -defer -overwrite {models}",
                 "hierarchy -check -top lutnet", "proc", "flatten", "opt_clean -purge",
-                "setundef -init -zero", "write_verilog -noattr netlist.v"]
+                # A memory that is whole has no undefined enables, which would become 0.
+                "memory_collect", "setundef -init -zero", "write_verilog -noattr netlist.v"]
     mapped = (folder / "netlist.v").read_text()
 
     def make(part: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_cluster_evaluates(tmp_path):
 @pytest.mark.parametrize("words, message", [
     ([], "search must be given at least once, as --search nodes 100 300"),
     ([["tau"]], "search of tau must have values, or a range as 1:8"),
-    ([["seed", "1"]], "search must begin with one of nodes, inputs, .*, not 'seed'"),
+    ([["seed", "1"]], "search must begin with one of nodes, stages, .*, not 'seed'"),
     ([["tau", "big"]], "a value of tau must be like 0.0, not 'big'"),
     ([["deep_wiring", "yes"]], "a value of deep_wiring must be like False, not 'yes'"),
     ([["tau", "4:1"]], "a range of tau must be LOW:HIGH or LOW:HIGH:log, not '4:1'"),
