@@ -54,7 +54,7 @@ class Accumulators(wiring.Component):
     -------
     gemm_read_en, gemm_read_address, gemm_read_data
     gemm_write_en, gemm_write_address, gemm_write_data
-    alu_request, alu_read, alu_dst, alu_src, alu_bias, alu_src_banks, alu_grant
+    alu_request, alu_dst, alu_src, alu_bias, alu_src_banks, alu_grant
         As in :class:`hw.vta.alu.AluEngine`.
     alu_dst_data, alu_src_data, alu_bias_data
     alu_write_en, alu_write_address, alu_write_data
@@ -80,7 +80,7 @@ class Accumulators(wiring.Component):
         super().__init__({
             "gemm_read_en": In(1), "gemm_read_address": In(index), "gemm_read_data": Out(width),
             "gemm_write_en": In(1), "gemm_write_address": In(index), "gemm_write_data": In(width),
-            "alu_request": In(1), "alu_read": In(1), "alu_dst": In(index), "alu_src": In(index),
+            "alu_request": In(1), "alu_dst": In(index), "alu_src": In(index),
             "alu_bias": In(index), "alu_src_banks": In(self.banks), "alu_grant": Out(1),
             "alu_dst_data": Out(width), "alu_src_data": Out(width), "alu_bias_data": Out(width),
             "alu_write_en": In(1), "alu_write_address": In(index), "alu_write_data": In(width),
@@ -109,11 +109,14 @@ class Accumulators(wiring.Component):
                 words = Array(port.data[place] for port in banks[offset:] + banks[:offset])
                 m.d.comb += into[place].eq(words[Cat(copy[lane] for copy in bits)])
 
+        # Ports read all the time: whether ALU's request takes place comes late, and nobody looks at
+        # what was not asked for.
         for index, port in enumerate(memory.read[0]):
-            with m.If(self.alu_read & (self.alu_dst[:log_banks] == index)):
-                m.d.comb += [port.en.eq(1), port.address.eq(self.alu_dst >> log_banks)]
-            with m.If(self.gemm_read_en & (self.gemm_read_address[:log_banks] == index)):
-                m.d.comb += [port.en.eq(1), port.address.eq(self.gemm_read_address >> log_banks)]
+            of_gemm = self.gemm_read_en & (self.gemm_read_address[:log_banks] == index)
+            m.d.comb += [
+                port.en.eq(1),
+                port.address.eq(Mux(of_gemm, self.gemm_read_address, self.alu_dst) >> log_banks),
+            ]
         choose(self.gemm_read_data, list(memory.read[0]), self.gemm_read_address, "gemm")
         choose(self.alu_dst_data, list(memory.read[0]), self.alu_dst, "dst")
 
@@ -129,13 +132,10 @@ class Accumulators(wiring.Component):
             m.d.sync += turn.eq(~turn)
         m.d.comb += [self.store.ready.eq(~meet | turn), self.alu_grant.eq(~meet | ~turn)]
         for index, port in enumerate(memory.read[1]):
-            with m.If(self.alu_read & of_alu[index]):
-                address = Mux(self.alu_src[:log_banks] == index, self.alu_src,
-                              self.alu_bias)
-                m.d.comb += [port.en.eq(1), port.address.eq(address >> log_banks)]
-            with m.If(self.store.ready & of_store[index]):
-                m.d.comb += [port.en.eq(1),
-                             port.address.eq((self.store.address >> log_banks) + (low > index))]
+            of_both = Mux(self.alu_src[:log_banks] == index, self.alu_src, self.alu_bias)
+            m.d.comb += [port.en.eq(1), port.address.eq(of_both >> log_banks)]
+            with m.If(of_store[index] & (~of_alu[index] | turn)):
+                m.d.comb += port.address.eq((self.store.address >> log_banks) + (low > index))
         second = list(memory.read[1])
         choose(self.alu_src_data, second, self.alu_src, "src")
         choose(self.alu_bias_data, second, self.alu_src, "bias", offset=1)

@@ -67,8 +67,8 @@ class AluEngine(wiring.Component):
         Banks of GEMM.
     grant : ``In(1)``
         STORE leaves the ports for this request.
-    read : ``Out(1)``
-        The request takes place: ``dst_data``, ``src_data``, ``bias_data`` follow in the next cycle.
+    dst_data, src_data, bias_data : ``In``
+        Of the request of the cycle before, if nothing made it wait.
     waits : ``Out(1)``
         A micro-operation is held.
 
@@ -100,7 +100,6 @@ class AluEngine(wiring.Component):
             "long_uses":     In(1),
             "long_bank":     In(log_banks),
             "grant":         In(1),
-            "read":          Out(1),
             "dst_data":      In(acc),
             "src_data":      In(acc),
             "bias_data":     In(acc),
@@ -179,19 +178,19 @@ class AluEngine(wiring.Component):
                    | same["any"][n] & stage.valid & (n <= _SHORT_STAGES)
                    for n, stage in enumerate(stages[1:], 1)]
         meets = stages[_LONG_STAGES - _SHORT_STAGES]  # whom a short one would meet as it writes
-        wait = Signal()
+        wait, read = Signal(), Signal()
         m.d.comb += [
             wait.eq((self.short_uses & (self.short_bank == bank))
                     | (is_long & self.long_uses & (self.long_bank == bank))
                     | (~is_long & meets.long & (meets.valid | meets.end))
                     | Cat(*hazards).any() | ~self.grant),
             self.request.eq(steps.o.valid & ~failed & ~dead),
-            self.read.eq(self.request & ~wait),
+            read.eq(self.request & ~wait),
             self.waits.eq(self.request & wait),
             steps.o.ready.eq(failed | ~wait),
-            s0.valid.eq(self.read),
+            s0.valid.eq(read),
             s0.end.eq(steps.o.valid & ~dead & (failed | (step.last & ~wait))),
-            s0.slow.eq(self.read & is_long),
+            s0.slow.eq(read & is_long),
             s0.long.eq(is_long | failed),  # behind everything that goes before it
             s0.fault.eq(fault), s0.flags.eq(step.flags), s0.dst.eq(step.dst),
         ]

@@ -181,7 +181,7 @@ class ComputeUnit(wiring.Component):
             alu.long_uses.eq(gemm.long_uses), alu.long_bank.eq(gemm.long_bank),
             alu.grant.eq(accumulators.alu_grant),
         ]
-        for name in ("request", "read", "dst", "src", "bias", "src_banks"):
+        for name in ("request", "dst", "src", "bias", "src_banks"):
             m.d.comb += getattr(accumulators, f"alu_{name}").eq(getattr(alu, name))
         for name in ("dst_data", "src_data", "bias_data"):
             m.d.comb += getattr(alu, name).eq(getattr(accumulators, f"alu_{name}"))
