@@ -16,8 +16,8 @@ _OFF = 0.002  # the clock may be off by this share; the serial line has room for
 
 
 @dataclass(frozen=True)
-class Ecp5Pll:
-    """``out = in * feedback / divide``, of an oscillator of ``out * output``, 400 to 800 MHz."""
+class _FeedbackPll:
+    """``out = in * feedback / divide``, of an oscillator of ``out * output``."""
 
     divide: int
     feedback: int
@@ -25,6 +25,10 @@ class Ecp5Pll:
 
     def frequency(self, in_hz: float) -> float:
         return in_hz * self.feedback / self.divide
+
+
+class Ecp5Pll(_FeedbackPll):
+    """Oscillator of 400 to 800 MHz."""
 
     @classmethod
     def settings(cls, in_hz: float) -> Iterable["Ecp5Pll"]:
@@ -102,18 +106,8 @@ class Ice40CorePll(Ice40Pll):
 _OUTPUTS = (2, 4, 8, *range(16, 129, 16))
 
 
-@dataclass(frozen=True)
-class GowinPll:
-    """``out = in * feedback / divide``, of an oscillator of ``out * output``, 400 to 1200 MHz, as
-    the GW1N-9 of speed C6 has it.
-    """
-
-    divide: int
-    feedback: int
-    output: int
-
-    def frequency(self, in_hz: float) -> float:
-        return in_hz * self.feedback / self.divide
+class GowinPll(_FeedbackPll):
+    """Oscillator of 400 to 1200 MHz, as the GW1N-9 of speed C6 has it."""
 
     @classmethod
     def settings(cls, in_hz: float) -> Iterable["GowinPll"]:

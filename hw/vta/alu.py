@@ -212,8 +212,8 @@ class AluEngine(wiring.Component):
             s1_ago = Signal(5, name=f"s1_{name}_ago")
             s2_ago = [copies(m, bit, self.lanes, f"s2_{name}_{n}_ago")
                       for n, bit in enumerate(s1_ago)]
-            is_imm = copies(m, (stages[1].flags.use_imm if name == "src" else 0), self.lanes,
-                            f"s2_{name}_is_imm")
+            is_imm = (copies(m, stages[1].flags.use_imm, self.lanes, "s2_is_imm")
+                      if name == "src" else [C(0)] * self.lanes)
             s3_one_ago = copies(m, s2_ago[1][0] & ~is_imm[0], self.lanes, f"s3_{name}_one_ago")
             imm = stages[2].flags.imm.as_signed()
             s2_data, s3_data = (Signal(acc, name=f"{stage}_{name}", reset_less=True)
@@ -228,7 +228,7 @@ class AluEngine(wiring.Component):
                 for n, result in ((4, s6_short), (3, s5_short), (2, s4_short)):
                     late = Mux(s2_ago[n][lane], _lane(result, lane), late)
                 m.d.sync += _lane(s3_data, lane).eq(
-                    Mux(is_imm[lane], imm, late) if name == "src" else late)
+                    Mux(is_imm[lane], imm, late))
             operands[name] = (s3_data, s3_one_ago)
         s2_bias, s3_bias = Signal(acc, reset_less=True), Signal(acc, reset_less=True)
         has_bias = copies(m, stages[1].flags.bias, self.lanes, "s2_has_bias")
