@@ -8,8 +8,12 @@ from sim.golden.vta import Machine, simulate
 from sim.vta_corners import corners
 from sim.vta_limits import Limit, attempt, last_addresses, limits
 from sim.vta_rtl import VtaRtl
+from sim.vta_storms import storms
 
 CONFIG = preset("block4")
+# Also those in which ALU, STORE, GEMM and LOAD want the same banks in the same cycles.
+PROGRAMS = [*corners(CONFIG), *((name, program) for name, program in storms(CONFIG, 4)
+                                if name.startswith("all at once"))]
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +21,7 @@ def core():
     return VtaRtl(CONFIG)
 
 
-@pytest.mark.parametrize("name, program", list(corners(CONFIG)), ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize("name, program", PROGRAMS, ids=lambda value: str(value)[:30])
 def test_corners(core, name, program):
     machine, image = Machine(CONFIG), np.frombuffer(program.image(), np.uint8)
     dram = image.copy()
