@@ -7,6 +7,8 @@ from pathlib import Path
 
 from amaranth.build import Attrs, Pins, Platform, Resource, Subsignal
 
+from hw.pnr import ELECTROSTATIC
+
 __all__ = ["BOARDS", "DEVICE", "FAMILIES", "Board", "Family", "board_named"]
 
 
@@ -33,7 +35,7 @@ FAMILIES = {
     "ecp5": Family(
         "Lattice ECP5", "ecp5", "synth_ecp5 -nowidelut",
         ("nextpnr-ecp5", "{device}", "--package", "{package}", "--speed", "{speed}",
-         "--json", "top.json", "--lpf", "top.lpf", "--textcfg", "top.config"),
+         "--json", "top.json", "--lpf", "top.lpf", "--textcfg", "top.config", *ELECTROSTATIC),
         ("ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"), "top.bit", "lpf",
         {"lut": {"TRELLIS_COMB": 1}, "ff": {"TRELLIS_FF": 1}, "bram": {"DP16KD": 1},
          "dsp": {"MULT18X18D": 1}}),

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hw.options import Parser, command
-from hw.pnr import SEEDS, place_and_route
+from hw.pnr import ELECTROSTATIC, SEEDS, place_and_route
 from hw.synth import TARGETS, synthesise
 from hw.verilog import to_verilog
 
@@ -174,11 +174,10 @@ def measure(name: str, row: Row, *, seeds: tuple[int, ...] = SEEDS, pnr: bool = 
     if row.share:
         make, among = row.share
         shared = synthesise(to_verilog(make(), "shared"), "shared", "ecp5").lut / among
-    # The electrostatic placer leaves wires a sixth shorter than the default one, which it takes to
-    # route a VTA core at all. An array takes a quarter of an hour a seed.
+    # An array takes a quarter of an hour a seed.
     effort: dict[str, Any] = {"seeds": seeds}
     if row.array:
-        effort = {"seeds": (row.seed,), "freq": 120, "options": ("--placer", "static")}
+        effort = {"seeds": (row.seed,), "freq": 120, "options": ELECTROSTATIC}
     placed = place_and_route(text, name, **effort) if pnr else None
     lut = round(ecp5.lut + shared, 1)
     goal = {key: value for key in _GOAL if (value := getattr(row, key)) is not None}
