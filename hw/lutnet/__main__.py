@@ -14,10 +14,9 @@ import sys
 import time
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -25,13 +24,13 @@ from hw.options import Parser, command, output_folder
 from hw.tools import require
 
 from . import data as datasets
-from . import decompositions, imports
+from . import decompositions, imports, table
 from . import model as models
+from .edge_report import measure_edges
 from .config import NetworkConfig
 from .picture import picture
 from .settings import TrainConfig
 
-MODELS = Path(__file__).parent / "models"
 _HELP = {
     "nodes": "nodes of each layer, as in 500,100",
     "stages": "in front of the layers, for images: conv24:5, conv24:5b (border), pool2, "
@@ -210,91 +209,16 @@ def _train(options, argv: Sequence[str]) -> int:
     return 0
 
 
-def measure(row: dict, data) -> dict:
-    """Accuracy of a row's model on the whole test set of ``data``, and its LUTs."""
-    from sim.golden import lutnet as golden  # the edge may reach across
-
-    from .report import figures
-
-    network = models.load(MODELS / row["file"])
-    options = dict(row.get("options", {}))
-    if "registers" in options:
-        options["registers"] = tuple(options["registers"])
-    codes = network.codes(data.x_test)
-    right = sum(int((golden.run(network, codes[i:i + 2000]).result
-                     == data.y_test[i:i + 2000]).sum()) for i in range(0, len(codes), 2000))
-    counted = figures(network, NetworkConfig(fabric=row["fabric"], **options))
-    return {
-        "goal": row["goal"], "model": row["file"], "data": data.name,
-        "accuracy": right / len(codes), "n": len(codes), "lut_core": counted.lut_core,
-        "lut_encoder": counted.lut_encoder, "lut_total": counted.lut_total,
-        "carry": counted.carry, "ff": counted.ff,
-        "lut_memory": counted.lut_memory, "blocks": counted.blocks, "fabric": row["fabric"],
-        "latency_cycles": counted.latency, "tool": counted.tool,
-    }
-
-
 def _table(options) -> int:
-    rows = json.loads((MODELS / "models.json").read_text())
-    chosen = [row for row in rows if not options.goal or row["goal"] == options.goal]
-    if not chosen:
-        raise ValueError(f"goal must be one of {', '.join(r['goal'] for r in rows)}, "
-                         f"not {options.goal!r}")
-    known, points = {}, []
-    for spec in options.data:
-        data = datasets.load(spec)
-        known[data.name] = data
-    for row in chosen:
-        if row["data"] not in known:
-            print(f"skipped {row['file']}: --data must name {row['data']}", file=sys.stderr)
-            continue
-        line = measure(row, known[row["data"]])
+    points = []
+    for line in table.run(options.goal, options.data, options.pnr):
         print(json.dumps(line), flush=True)
-        if row["data"] == "mnist" and row["fabric"] == "xc7":
-            total = row["convention"] == "total"
-            points.append((row["goal"], line["lut_total" if total else "lut_core"],
-                           100 * line["accuracy"], total))
+        if line.get("data") == "mnist" and line["fabric"] == "xc7":
+            points.append((line["goal"], line[f"lut_{line['convention']}"],
+                           100 * line["accuracy"], line["convention"] == "total"))
     if options.picture:
         Path(options.picture).write_text(picture(points))
     return 0
-
-
-def measure_edges(folder: Path, samples: int, seed: int, proof: bool = False) -> dict:
-    """RTL and netlist of KANELE's tables in ``folder`` on random codes, and on its own vectors.
-
-    ``proof``: prove the netlist on all reachable codes, too.
-    """
-    from sim.golden import edges as golden  # the edge may reach across
-    from sim.lutnet import payload
-    from sim.verilated import Engine
-
-    from . import edges
-    from .edge_proof import prove
-    from .report import figures, netlist
-
-    network, config = edges.load(folder), NetworkConfig(registers=("layers",))
-    first, last = network.layers[0], network.layers[-1]
-    codes = np.random.default_rng(seed).integers(
-        0, 2 ** first.in_bits, (samples, first.tables.shape[0])).astype(np.uint8)
-    given = None
-    if (folder / "vectors_in.txt").exists():
-        vectors = np.loadtxt(folder / "vectors_in.txt", dtype=np.int64, ndmin=2)
-        expected = np.loadtxt(folder / "vectors_out.txt", dtype=np.int64, ndmin=2)
-        given = bool((golden.run(network, vectors) == expected).all())
-    wanted = payload(golden.run(network, codes) & (1 << last.out_bits) - 1, last.out_bits)
-    component = edges.EdgeNetwork(network, config)
-    equal = {}
-    for name, source in (("rtl", component), ("netlist", netlist(network, config))):
-        with Engine(source, "lutnet") as engine:
-            out = engine.pipe({"i": payload(codes, first.in_bits)}, ["o"],
-                              latency=component.latency)["o"]
-        equal[name] = bool((out == wanted).all())
-    counted = figures(network, config)
-    proven = {"proven": asdict(prove(network, config))} if proof else {}
-    return {"model": folder.name, "published_vectors_equal": given, "rtl_equal": equal["rtl"],
-            "netlist_equal": equal["netlist"], "n": samples, "seed": seed, **proven,
-            "lut_total": counted.lut_total, "carry": counted.carry, "ff": counted.ff,
-            "fabric": "xc7", "latency_cycles": counted.latency, "tool": counted.tool}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -303,12 +227,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     _train_options(commands.add_parser("train", help="learn a network"))
     _sweep_options(commands.add_parser("sweep", help="search for the best networks"))
-    table = commands.add_parser("table", help="measure the committed networks again")
-    table.add_argument("--data", action="append", default=[], metavar="DATA",
+    again = commands.add_parser("table", help="measure the committed networks again")
+    again.add_argument("--data", action="append", default=[], metavar="DATA",
                        help="folder or file of a data set that the networks were trained on; "
                        "may be given several times")
-    table.add_argument("--goal", default="", help="only this one, as M3 (default: all)")
-    table.add_argument("--picture", default="", metavar="FILE",
+    again.add_argument("--pnr", action="store_true",
+                       help="with the clock on ECP5 (nextpnr) of the rows that ask for one")
+    again.add_argument("--goal", default="", help="only this one, as M3 (default: all)")
+    again.add_argument("--picture", default="", metavar="FILE",
                        help="write accuracy against LUTs, MNIST, as SVG to FILE")
     edges = commands.add_parser("edges", help="build and check a network of edge tables")
     edges.add_argument("folder", help="with truth_tables.json and config.json")

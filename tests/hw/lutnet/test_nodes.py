@@ -6,14 +6,14 @@ import pytest
 from hw.lutnet import kernels, nodes
 
 
-@pytest.mark.parametrize("n", [2, 3, 6])
+@pytest.mark.parametrize("n", [2, 3, 5, 6])
 def test_interpolation_on_the_corners_is_the_table(n):
     w = np.random.default_rng(n).random(2 ** n)
     corners = (np.arange(2 ** n)[:, None] >> np.arange(n) & 1).astype(float)
     np.testing.assert_array_equal(nodes.multilinear(w[None], corners), w)
 
 
-@pytest.mark.parametrize("n", [2, 4, 6])
+@pytest.mark.parametrize("n", [2, 4, 5, 6])
 def test_gradient_of_the_interpolation(n):
     rng = np.random.default_rng(n)
     w, x, step = rng.random((5, 2 ** n)), rng.random((5, n)), 1e-6
@@ -30,7 +30,7 @@ def test_gradient_of_the_interpolation(n):
                                    dx[:, i], rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("n", [2, 3, 6])
+@pytest.mark.parametrize("n", [2, 3, 5, 6])
 def test_matrices_are_the_interpolation_at_quarters(n):
     w = np.random.default_rng(n).random((3, 2 ** n))
     corners = np.arange(2 ** n)[:, None] >> np.arange(n) & 1
@@ -55,22 +55,47 @@ def test_extended_finite_difference_is_half_the_slope():
     assert not offset.any()
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
+def test_gradients_of_the_hybrid_node(n):
+    """Those of the loss ``sum_s weight[s] value(w, x[s])``, inputs taken as 1/4 and 3/4."""
+    rng = np.random.default_rng(n)
+    address, weight, w = rng.integers(0, 2 ** n, 90), rng.normal(size=90), rng.random(2 ** n)
+    bits = (address[:, None] >> np.arange(n) & 1).astype(float)
+
+    def values(w, bits):
+        return nodes.multilinear(w[None], 0.25 + 0.5 * bits)
+
+    total = np.bincount(address, weight, 2 ** n)[None]
+    dw, slope, offset = nodes.backward_tables("hybrid", w[None], total, np.ones((1, 2 ** n)))
+    for k in range(2 ** n):
+        step = np.eye(2 ** n)[k] * 1e-3
+        loss = weight @ (values(w + step, bits) - values(w - step, bits)) / 2e-3
+        assert dw[0, k] == pytest.approx(loss, abs=1e-5)
+    for i in range(n):
+        step = np.eye(n)[i] * 1e-3
+        by_input = (values(w, bits + step) - values(w, bits - step)) / 2e-3
+        np.testing.assert_allclose(slope[0, address, i], by_input, atol=1e-5)
+    assert not offset.any()
+
+
 def _normed_loss(w, address, weight):
     """Weighted sum of the values of one `bb` node after its batch norm, in float64."""
-    s = (w @ nodes.smoothing(3).astype(np.float64))[address]
+    n = len(w).bit_length() - 1
+    s = (w @ nodes.smoothing(n).astype(np.float64))[address]
     value = (s - s.mean()) / np.sqrt(s.var() + nodes.EPSILON) * nodes.GAMMA + nodes.BETA
     return (weight * np.clip(value, 0, 1)).sum()
 
 
-def test_gradient_through_the_batch_norm():
+@pytest.mark.parametrize("n", [2, 3, 5, 6])
+def test_gradient_through_the_batch_norm(n):
     rng = np.random.default_rng(1)
-    address, weight = rng.integers(0, 8, 50), rng.normal(size=50)
-    w = rng.random(8)
-    total, count = np.zeros((1, 8)), np.zeros((1, 8))
+    address, weight = rng.integers(0, 2 ** n, 50), rng.normal(size=50)
+    w = rng.random(2 ** n)
+    total, count = np.zeros((2, 1, 2 ** n))
     np.add.at(total[0], address, weight)
     np.add.at(count[0], address, 1)
     dw, _, _ = nodes.backward_tables("bb", w[None], total, count)
-    for k in range(8):
+    for k in range(2 ** n):
         high, low = w.copy(), w.copy()
         high[k] += 1e-5
         low[k] -= 1e-5
