@@ -26,8 +26,8 @@ from hw.tools import require
 from . import data as datasets
 from . import decompositions, imports, table
 from . import model as models
-from .edge_report import measure_edges
 from .config import NetworkConfig
+from .edge_report import measure_edges
 from .picture import picture
 from .settings import TrainConfig
 

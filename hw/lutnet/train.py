@@ -157,7 +157,11 @@ class Trainer:
         """Loss, correct answers (or squared error), gradient of each group's sum."""
         sums = np.zeros((self.classes, out.shape[1]), np.float32)
         kernels.group_sums(out, self.group, sums)
-        samples = out.shape[1]
+        return self._head(sums, target)
+
+    def _head(self, sums, target):
+        """As :meth:`_loss`, from the sums (classes, samples)."""
+        samples = sums.shape[1]
         if self.regression:
             error = (sums[0] - len(self.group) / 2) / self.tau - target
             grad = (2 / self.tau / samples * error)[None]
