@@ -149,7 +149,7 @@ def test_table_measures_and_draws(tmp_path, capsys):
     assert line["lut_total"] == line["lut_core"] + line["lut_encoder"]
     assert picture.read_text().startswith("<svg")
     assert lutnet.main(["table", "--goal", "digits"]) == 0
-    assert capsys.readouterr().err == "skipped digits.npz: --data must name digits\n"
+    assert capsys.readouterr().err == "skipped digits: --data must name digits\n"
 
 
 def test_picture_has_every_point_inside_its_frame():
