@@ -84,7 +84,8 @@ def _shell(board: Board, component: wiring.Component, values: Any, clock_hz: flo
     sdram = board.sdram if uses_memory and not memory else ""
     config = ShellConfig(clock_hz=clock_hz, baud=0 if board.usb else BAUD, sdram=sdram,
                          cas=2 if clock_hz <= 100e6 else 3,
-                         memory=0 if not uses_memory else memory or board.memory)
+                         memory=0 if not uses_memory else memory or board.memory,
+                         single_port=board.single_port)
     return Shell(Shared(_ENGINE, engine), config), registers
 
 
@@ -171,7 +172,8 @@ def _synthesise(files: dict[str, str], family: Family) -> Path:
                 file = f"{name.split('.')[0]}_{part}"
                 sources[file] = content
                 commands.append(f"read_verilog -sv -overwrite {file}")
-    commands += ["read_rtlil top.il", f"{family.synthesis} -top top", "write_json top.json"]
+    commands += ["read_rtlil top.il", *family.synthesis[:-1],
+                 f"{family.synthesis[-1]} -top top", "write_json top.json"]
 
     def make(folder):
         for name, text in sources.items():

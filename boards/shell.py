@@ -12,7 +12,7 @@ from hw.bus.axi import Axi4
 from hw.bus.bridge import Bridge
 from hw.bus.csr import AxiLiteSlave
 from hw.bus.protocol import VERSION
-from hw.bus.ram import AxiNothing, AxiRam
+from hw.bus.ram import AxiNothing, AxiRam, AxiSinglePortRam
 from hw.bus.registers import Register
 from hw.bus.uart import UartReceiver, UartTransmitter, divisor_for
 from hw.sdram import CHIPS, Sdram, SdramCycles, SdramPins
@@ -40,12 +40,13 @@ class ShellConfig:
 
     ``baud`` 0: the line is one of bytes, which something else carries. ``sdram`` names one of
     :data:`hw.sdram.CHIPS`; without, ``memory`` is the size in bytes of an on-chip memory, 0 for
-    none.
+    none, and ``single_port`` says whether it reads or writes, and not both at once.
     """
 
     clock_hz: float
     baud: int = BAUD
     memory: int = 0
+    single_port: bool = False
     sdram: str = ""
     cas: int = 2
 
@@ -117,7 +118,8 @@ class Shell(wiring.Component):
             memory = Sdram(SdramCycles(CHIPS[config.sdram], config.clock_hz, config.cas), **widths)
             wiring.connect(m, memory.pins, wiring.flipped(self.sdram))
         elif config.memory:
-            memory = AxiRam(config.memory, **widths)
+            kind = AxiSinglePortRam if config.single_port else AxiRam
+            memory = kind(config.memory, **widths)
         else:
             memory = AxiNothing(**widths)
         m.submodules.memory = memory

@@ -36,7 +36,7 @@ _IDLE = 200_000  # cycles after the host's last byte; a dead bus is answered soo
 def of_board(name: str) -> dict[str, Any]:
     """Clock and memory of the board ``name``, for :class:`SimulatedBoard`."""
     board = board_named(name)
-    return {"clock_hz": board.clock_hz, "memory": board.memory, "sdram": board.sdram}
+    return {name: getattr(board, name) for name in ("clock_hz", "memory", "single_port", "sdram")}
 
 
 class SimulatedBoard:
@@ -54,7 +54,7 @@ class SimulatedBoard:
     clock_hz, baud : number
         Of the shell. A bit of the line is simulated in ``clock_hz / baud`` cycles.
     memory : :class:`int`
-        Bytes on chip, if there is no ``sdram``, the name of a chip.
+        Bytes on chip, if there is no ``sdram``, the name of a chip; ``single_port`` is its kind.
 
     An SDRAM chip whose timing is violated is a :class:`sim.sdram.SdramError` of ``read``.
     """
@@ -63,10 +63,12 @@ class SimulatedBoard:
     patience = 20_000
 
     def __init__(self, component: wiring.Component, values=None, *, clock_hz: float = 12e6,
-                 baud: int = BAUD, memory: int = 1 << 18, sdram: str = ""):
+                 baud: int = BAUD, memory: int = 1 << 18, single_port: bool = False,
+                 sdram: str = ""):
         engine, self.registers = engine_of(component, values or {})
         uses_memory = hasattr(engine, "m_axi")
         self.config = ShellConfig(clock_hz=clock_hz, baud=baud, memory=memory * uses_memory,
+                                  single_port=single_port,
                                   sdram=sdram if uses_memory else "",
                                   cas=2 if clock_hz <= 100e6 else 3)
         self._drive(to_verilog(Shell(engine, self.config), "board"), divisor_for(clock_hz, baud))

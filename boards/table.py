@@ -16,14 +16,14 @@ __all__ = ["BOARDS", "DEVICE", "FAMILIES", "Board", "Family", "board_named"]
 class Family:
     """A family of devices.
 
-    ``synthesis`` is the Yosys pass; ``route`` and ``pack`` are programs with their arguments, in
-    which ``{...}`` are attributes of the platform or files. Without ``route`` the vendor's program
-    builds the bitstream, and only its input is written here.
+    ``synthesis`` are Yosys passes, the last one without its ``-top``; ``route`` and ``pack`` are
+    programs with their arguments, in which ``{...}`` are attributes of the platform or files.
+    Without ``route`` the vendor's program builds the bitstream, and only its input is written here.
     """
 
     title: str
     target: str                 # of hw.synth, the same or a like one: how multipliers are read
-    synthesis: str = ""
+    synthesis: tuple[str, ...] = ()
     route: tuple[str, ...] = ()
     pack: tuple[str, ...] = ()
     bitstream: str = ""
@@ -31,23 +31,28 @@ class Family:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # figure: weight by cell
 
 
+# Memories called `spram` are made of the blocks of 32 KiB that the UP5K has: these cannot begin as
+# zeros, and are not chosen for a memory that they would be half empty with.
+_ICE40 = ("hierarchy -top top", "proc", "select -set zeros t:$meminit* r:MEMID=*spram* %i",
+          "delete @zeros", 'setattr -set ram_style "huge" m:*spram*', "synth_ice40 -dsp -spram")
+
 FAMILIES = {
     "ecp5": Family(
-        "Lattice ECP5", "ecp5", "synth_ecp5 -nowidelut",
+        "Lattice ECP5", "ecp5", ("synth_ecp5 -nowidelut",),
         ("nextpnr-ecp5", "{device}", "--package", "{package}", "--speed", "{speed}",
          "--json", "top.json", "--lpf", "top.lpf", "--textcfg", "top.config", *ELECTROSTATIC),
         ("ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"), "top.bit", "lpf",
         {"lut": {"TRELLIS_COMB": 1}, "ff": {"TRELLIS_FF": 1}, "bram": {"DP16KD": 1},
          "dsp": {"MULT18X18D": 1}}),
     "ice40": Family(
-        "Lattice iCE40", "ice40", "synth_ice40 -dsp",
+        "Lattice iCE40", "ice40", _ICE40,
         ("nextpnr-ice40", "{device}", "--package", "{package}", "--json", "top.json",
          "--pcf", "top.pcf", "--asc", "top.asc"),
         ("icepack", "top.asc", "top.bin"), "top.bin", "pcf",
         {"lut": {"ICESTORM_LC": 1}, "ff": {}, "bram": {"ICESTORM_RAM": 1},
          "dsp": {"ICESTORM_DSP": 1}}),
     "gowin": Family(
-        "Gowin", "ice40", "synth_gowin",
+        "Gowin", "ice40", ("synth_gowin",),
         ("nextpnr-himbaechel", "--device", "{part}", "--vopt", "family={chip}",
          "--vopt", "cst=top.cst", "--json", "top.json", "--write", "top.pnr.json"),
         ("gowin_pack", "-d", "{chip}", "-o", "top.fs", "--sspi_as_gpio", "--mspi_as_gpio",
@@ -63,7 +68,8 @@ class Board:
     """A board. ``clock_hz`` is the engine's, from a PLL where it is not the oscillator's; ``pll``
     is one of :data:`boards.pll.PLLS`.
 
-    ``memory`` is the on-chip memory in bytes that the engine gets where there is no ``sdram``.
+    ``memory`` is the on-chip memory in bytes that the engine gets where there is no ``sdram``;
+    ``single_port``: it is made of blocks with one port.
     ``usb``: the line is a USB device in the FPGA, at the resource ``usb``, instead of the pins
     ``uart``. ``extra`` are resources that the platform does not name. ``program`` is
     openFPGALoader's name.
@@ -74,6 +80,7 @@ class Board:
     family: str
     clock_hz: float
     memory: int
+    single_port: bool = False
     sdram: str = ""
     usb: bool = False
     pll: str
@@ -126,8 +133,8 @@ BOARDS = {
         program="ecpix5"),
     "icebreaker": Board(
         title="iCEBreaker", platform="icebreaker:ICEBreakerPlatform", family="ice40",
-        clock_hz=12e6, memory=0, pll="ice40", link="USB serial port (FT2232H)",
-        program="ice40_generic"),
+        clock_hz=12e6, memory=64 << 10, single_port=True, pll="ice40",
+        link="USB serial port (FT2232H)", program="ice40_generic"),
     "ice40_hx8k_b_evn": Board(
         title="iCE40-HX8K breakout", platform="ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform",
         family="ice40", clock_hz=12e6, memory=4 << 10, pll="ice40_core",

@@ -37,6 +37,7 @@ from hw.tools import ToolError, require
 from hw.verilog import to_verilog
 from hw.vta.config import preset
 from hw.vta.core import VtaCore
+from hw.vta.sequential import SequentialVta
 
 __all__ = ["DESIGNS", "Design", "build", "manifest"]
 
@@ -52,14 +53,20 @@ class FloatConfig:
         format_named(self.operand), format_named(self.sum)
 
 
+_CORES = {"parallel": VtaCore, "sequential": SequentialVta}
+
+
 @dataclass(frozen=True, kw_only=True)
 class PresetConfig:
     """A VTA core by the name of its configuration."""
 
     preset: str = option("default", "default, batch2, block8, block4, block32 or small")
+    core:   str = option("parallel", "parallel, or sequential: slow, and for the smallest devices")
 
     def __post_init__(self):
         preset(self.preset)
+        if self.core not in _CORES:
+            raise ValueError(f"core must be {' or '.join(_CORES)}, not {self.core!r}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ DESIGNS = {
                        lambda c: FloatMultiply(format_named(c.operand), format_named(c.sum)),
                        _latency),
     "vta":      Design("tensor core with the instruction set of VTA", PresetConfig,
-                       lambda c: VtaCore(preset(c.preset)),
+                       lambda c: _CORES[c.core](preset(c.preset)),
                        lambda core: {"vta": core.config.to_dict(),
                                      "fingerprint": core.config.fingerprint}),
     "lutnet":   Design("network of look-up tables", LutnetConfig, lutnet, lutnet_facts,

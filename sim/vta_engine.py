@@ -18,7 +18,8 @@ from sim.vta_cycles import cycles
 __all__ = ["Conditions", "EngineError", "Outcome", "IssEngine", "ENGINES", "engine", "differences"]
 
 # level -> module and class; imported when first asked for, since some need a compiler
-ENGINES = {"iss": ("sim.vta_engine", "IssEngine"), "rtl": ("sim.vta_rtl", "RtlEngine")}
+ENGINES = {"iss": ("sim.vta_engine", "IssEngine"), "rtl": ("sim.vta_rtl", "RtlEngine"),
+           "sequential": ("sim.vta_rtl", "SequentialEngine")}
 
 
 class EngineError(Exception):

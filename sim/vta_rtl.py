@@ -18,8 +18,10 @@ from hw.verilog import to_verilog
 from hw.vta.assembler import from_binary
 from hw.vta.config import VtaConfig
 from hw.vta.core import VtaCore
+from hw.vta.firmware import layout
 from hw.vta.isa import Fault, Isa
 from hw.vta.registers import COUNTERS, IDENTITY, POINTERS, register_map
+from hw.vta.sequential import SequentialVta
 from sim.golden.vta import TraceRecord
 from sim.verilated import Engine
 from sim.vta_engine import Conditions, EngineError, Outcome
@@ -64,21 +66,25 @@ def _sources() -> str:
     """Hash of everything that Verilog is made from."""
     digest = hashlib.sha256()
     folder = Path(hw.__path__[0])
-    for path in sorted([*folder.glob("*.py"), *folder.glob("vta/*.py"), *folder.glob("bus/*.py")]):
+    patterns = ("*.py", "vta/*.py", "vta/microprogram/*.asm", "bus/*.py")
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def core_verilog(config: VtaConfig) -> str:
+_Core = type[VtaCore] | type[SequentialVta]
+
+
+def core_verilog(config: VtaConfig, kind: _Core = VtaCore) -> str:
     """SystemVerilog of the core, as module ``vta``; kept, because it takes long to write.
 
     The zeros that memories begin with are left out: the engine puts them there anyway, and reads
     megabytes of them slowly.
     """
-    return (_folder(config, VtaCore) / "vta.sv").read_text()
+    return (_folder(config, kind) / "vta.sv").read_text()
 
 
-def _folder(config: VtaConfig, make_core: type[VtaCore] | type[Traced]) -> Path:
+def _folder(config: VtaConfig, make_core: _Core | type[Traced]) -> Path:
     def make(folder: Path) -> None:
         core = make_core(config)
         (folder / "vta.sv").write_text(_ZEROS.sub("", to_verilog(core, "vta")))
@@ -137,11 +143,13 @@ class VtaRtl:
         Path of the core in it, with a dot at the end.
     """
 
+    kind: _Core = VtaCore
+
     def __init__(self, config: VtaConfig, *, trace: str | Path | None = None,
                  engine: Engine | None = None, inside: str = ""):
         self.config, self._inside = config, inside
         self.registers = register_map(config)
-        self.engine = engine or Engine(core_verilog(config), "vta", trace=trace,
+        self.engine = engine or Engine(core_verilog(config, self.kind), "vta", trace=trace,
                                        extra=("axi_memory.cpp",))
         self._begin()
 
@@ -164,7 +172,8 @@ class VtaRtl:
         for port, driven in (("awaddr", self.registers[name].offset), ("wdata", value),
                              ("wstrb", 15), ("awvalid", 1), ("wvalid", 1), ("bready", 1)):
             engine.set(f"s_axi__{port}", driven)
-        engine.step()  # an idle slave takes both at once
+        self._until("awready")  # an idle slave takes both at once
+        engine.step()
         engine.set("s_axi__awvalid", 0)
         engine.set("s_axi__wvalid", 0)
         engine.step()
@@ -175,11 +184,21 @@ class VtaRtl:
         for port, driven in (("araddr", self.registers[name].offset), ("arvalid", 1),
                              ("rready", 1)):
             engine.set(f"s_axi__{port}", driven)
+        self._until("arready")
         engine.step()
         engine.set("s_axi__arvalid", 0)
+        self._until("rvalid")
         value = engine.get("s_axi__rdata")
         engine.step()
         return value
+
+    def _until(self, port: str) -> None:
+        """Let time pass until the slave's ``port`` is high."""
+        for _ in range(100):
+            if self.engine.get(f"s_axi__{port}"):
+                return
+            self.engine.step()
+        raise EngineError(f"the core did not answer on its registers: {port} stays low")
 
     # Programs
 
@@ -255,6 +274,23 @@ class VtaRtl:
         return result
 
 
+class SequentialRtl(VtaRtl):
+    """A sequential core."""
+
+    kind = SequentialVta
+
+    def scratchpads(self) -> dict[str, np.ndarray]:
+        words = self.engine.memory("spram").view("<u4").ravel()
+        types = {"uop": ("<u4", ()), "inp": ("<i1", (1, 4)), "wgt": ("<i1", (4, 4)),
+                 "acc": ("<i4", (1, 4))}
+        return {name: words[part.start:part.stop].view(types[name][0]).reshape(-1, *types[name][1])
+                for name, part in layout(self.config).items()}
+
+    def reset(self) -> None:
+        super().reset()
+        self.engine.step(200)  # the program comes to it
+
+
 class TracedRtl(VtaRtl):
     """A core that keeps what its instructions write."""
 
@@ -278,9 +314,11 @@ class TracedRtl(VtaRtl):
 class RtlEngine:
     """The core as an engine of :mod:`sim.vta_engine`: each run starts from reset."""
 
+    kind: type[VtaRtl] = VtaRtl
+
     def __init__(self, config: VtaConfig):
         self.config = config
-        self.core = VtaRtl(config)
+        self.core = self.kind(config)
         self._traced: TracedRtl | None = None
 
     def run(self, image: np.ndarray, insn_addr: int, insn_count: int, conditions: Conditions, *,
@@ -313,3 +351,12 @@ class RtlEngine:
         return Outcome(result.status, result.cycles, dram, core.scratchpads(), result.counters,
                        result.instruction, message, records)
 
+
+class SequentialEngine(RtlEngine):
+    """The sequential core; it tells no trace."""
+
+    kind = SequentialRtl
+
+    def run(self, image: np.ndarray, insn_addr: int, insn_count: int, conditions: Conditions, *,
+            trace: bool = False, reads: Sequence[slice] | None = None) -> Outcome:
+        return super().run(image, insn_addr, insn_count, conditions, reads=reads)

@@ -8,9 +8,16 @@ from amaranth.utils import exact_log2
 
 from hw.bus.axi import OKAY, Axi4
 
-__all__ = ["AxiNothing", "AxiRam"]
+__all__ = ["AxiNothing", "AxiRam", "AxiSinglePortRam"]
 
 _ERROR = 2  # SLVERR
+
+
+def _check(size: int, address_width: int, data_width: int) -> None:
+    if size <= 0 or size % (data_width // 8):
+        raise ValueError(f"size must be a multiple of {data_width // 8} bytes, not {size!r}")
+    if size > 1 << address_width:
+        raise ValueError(f"size must be at most 2**{address_width} bytes, not {size!r}")
 
 
 class AxiRam(wiring.Component):
@@ -36,10 +43,7 @@ class AxiRam(wiring.Component):
     """
 
     def __init__(self, size: int, *, address_width: int, data_width: int):
-        if size <= 0 or size % (data_width // 8):
-            raise ValueError(f"size must be a multiple of {data_width // 8} bytes, not {size!r}")
-        if size > 1 << address_width:
-            raise ValueError(f"size must be at most 2**{address_width} bytes, not {size!r}")
+        _check(size, address_width, data_width)
         self.size, self.address_width, self.data_width = size, address_width, data_width
         super().__init__({
             "axi": In(Axi4(address_width=address_width, data_width=data_width)),
@@ -87,6 +91,75 @@ class AxiRam(wiring.Component):
                          axi.rlast.eq(left == 1), axi.rresp.eq(Mux(source < depth, OKAY, _ERROR))]
         with m.If(axi.arvalid & axi.arready):
             m.d.sync += [source.eq(axi.araddr[low:]), left.eq(axi.arlen + 1)]
+        return m
+
+
+class AxiSinglePortRam(wiring.Component):
+    """The same of a memory with one port, which reads or writes: iCE40 UP5K has 128 KiB of it.
+
+    Members and parameters are those of :class:`AxiRam`. The memory is called ``spram``, by which
+    synthesis knows what it is to be made of; it holds anything at power-on.
+
+    Timing
+    ------
+    A read burst of ``n`` beats takes ``2 * n`` cycles from its address to its last beat, a write
+    burst ``n + 1`` from its address to its answer; one burst at a time, reads and writes in turn.
+    """
+
+    def __init__(self, size: int, *, address_width: int, data_width: int):
+        _check(size, address_width, data_width)
+        self.size, self.address_width, self.data_width = size, address_width, data_width
+        super().__init__({
+            "axi": In(Axi4(address_width=address_width, data_width=data_width)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        axi = self.axi
+        depth = self.size // (self.data_width // 8)
+        low = exact_log2(self.data_width // 8)
+        m.submodules.spram = memory = Memory(shape=self.data_width, depth=depth, init=[])
+        write, read = memory.write_port(granularity=8), memory.read_port()
+        place, left, failed = Signal(self.address_width - low), Signal(9), Signal()
+        wrote = Signal()  # last
+        inside = place < depth
+        m.d.comb += [
+            write.addr.eq(place), read.addr.eq(place), write.data.eq(axi.wdata), read.en.eq(0),
+            axi.rdata.eq(read.data), axi.rlast.eq(left == 0), axi.bid.eq(0), axi.rid.eq(0),
+            axi.rresp.eq(Mux(failed, _ERROR, OKAY)), axi.bresp.eq(axi.rresp),
+        ]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += failed.eq(0)
+                with m.If(axi.awvalid & ~(axi.arvalid & wrote)):
+                    m.d.comb += axi.awready.eq(1)
+                    m.d.sync += [place.eq(axi.awaddr[low:]), wrote.eq(1)]
+                    m.next = "WRITE"
+                with m.Elif(axi.arvalid):
+                    m.d.comb += axi.arready.eq(1)
+                    m.d.sync += [place.eq(axi.araddr[low:]), left.eq(axi.arlen + 1), wrote.eq(0)]
+                    m.next = "READ"
+            with m.State("WRITE"):
+                m.d.comb += axi.wready.eq(1)
+                with m.If(axi.wvalid):
+                    m.d.comb += write.en.eq(Mux(inside, axi.wstrb, 0))
+                    m.d.sync += [place.eq(place + 1), failed.eq(failed | ~inside)]
+                    with m.If(axi.wlast):
+                        m.next = "WRITTEN"
+            with m.State("WRITTEN"):
+                m.d.comb += axi.bvalid.eq(1)
+                with m.If(axi.bready):
+                    m.next = "IDLE"
+            with m.State("READ"):
+                m.d.comb += read.en.eq(1)
+                m.d.sync += [place.eq(place + 1), left.eq(left - 1), failed.eq(~inside)]
+                m.next = "GIVE"
+            with m.State("GIVE"):
+                m.d.comb += axi.rvalid.eq(1)
+                with m.If(axi.rready):
+                    m.next = "READ"
+                    with m.If(left == 0):
+                        m.next = "IDLE"
         return m
 
 

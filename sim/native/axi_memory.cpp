@@ -148,7 +148,7 @@ extern "C" int64_t npu_axi_run(void* handle, AxiSetup* setup, uint8_t* dram, cha
         } else {
             for (uint32_t b = 0; b < beat; b += 8) {
                 const uint64_t noise = random.next();
-                std::memcpy(rdata.data + b, &noise, 8);
+                std::memcpy(rdata.data + b, &noise, beat - b < 8 ? beat - b : 8);
             }
         }
         if (!b_open)

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 
 from hw.bus.arbiter import AxiArbiter
 from hw.bus.axi import Axi4
-from hw.bus.ram import AxiNothing, AxiRam
+from hw.bus.ram import AxiNothing, AxiRam, AxiSinglePortRam
 
 WIDTHS = {"address_width": 16, "data_width": 32}
 SIZE = 1024
@@ -20,13 +20,14 @@ SIZE = 1024
 class Shared(wiring.Component):
     """Three masters at one memory."""
 
-    def __init__(self, masters):
+    def __init__(self, masters, ram):
+        self.ram = ram
         super().__init__({"masters": In(Axi4(**WIDTHS)).array(masters)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.arbiter = arbiter = AxiArbiter(len(self.masters), **WIDTHS)
-        m.submodules.ram = ram = AxiRam(SIZE, **WIDTHS)
+        m.submodules.ram = ram = self.ram(SIZE, **WIDTHS)
         for mine, theirs in zip(self.masters, arbiter.masters):
             wiring.connect(m, wiring.flipped(mine), theirs)
         wiring.connect(m, arbiter.slave, ram.axi)
@@ -77,9 +78,13 @@ def simulate(dut, benches):
     simulator.run()
 
 
+RAMS = pytest.mark.parametrize("ram", [AxiRam, AxiSinglePortRam])
+
+
+@RAMS
 @pytest.mark.parametrize("masters", [1, 3])
-def test_masters_share_a_memory(masters):
-    dut = Shared(masters)
+def test_masters_share_a_memory(masters, ram):
+    dut = Shared(masters, ram)
 
     def bench(index):
         port, rng = dut.masters[index], random.Random(index)
@@ -104,8 +109,9 @@ def test_masters_share_a_memory(masters):
     simulate(dut, [bench(index) for index in range(masters)])
 
 
-def test_beyond_the_memory():
-    dut = Shared(1)
+@RAMS
+def test_beyond_the_memory(ram):
+    dut = Shared(1, ram)
 
     async def run(ctx):
         port, rng = dut.masters[0], random.Random(1)
@@ -134,6 +140,7 @@ def test_nothing():
     (6, "size must be a multiple of 4 bytes, not 6"),
     (1 << 17, r"size must be at most 2\*\*16 bytes, not 131072"),
 ])
-def test_wrong_size(size, said):
+@RAMS
+def test_wrong_size(ram, size, said):
     with pytest.raises(ValueError, match=f"^{said}$"):
-        AxiRam(size, **WIDTHS)
+        ram(size, **WIDTHS)

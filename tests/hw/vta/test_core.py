@@ -12,21 +12,33 @@ from sim.vta_bench import bench
 from sim.vta_engine import Conditions
 from sim.vta_faults import wrong_programs
 from sim.vta_fuzz import fuzz_program
-from sim.vta_rtl import RtlEngine, VtaRtl
+from sim.vta_rtl import RtlEngine, SequentialRtl, VtaRtl
 
 CONFIG = preset("block4")
 ISA = Isa(CONFIG)
 
 
-@pytest.fixture(scope="module")
-def powered():
-    return VtaRtl(CONFIG)
+@pytest.fixture(scope="module", params=[VtaRtl, SequentialRtl])
+def powered(request):
+    return request.param(CONFIG)
 
 
 @pytest.fixture
 def core(powered):
+    """Of either kind."""
     powered.restart()
     return powered
+
+
+@pytest.fixture(scope="module")
+def powered_parallel():
+    return VtaRtl(CONFIG)
+
+
+@pytest.fixture
+def parallel(powered_parallel):
+    powered_parallel.restart()
+    return powered_parallel
 
 
 def check_random(core, seed, **conditions):
@@ -202,29 +214,29 @@ def test_registers_keep_what_was_written(core):
             core.write(name, 0)
 
 
-def test_counters_add_up(core):
-    program, _ = saturated(core)
+def test_counters_add_up(parallel):
+    program, _ = saturated(parallel)
     image = np.frombuffer(bytes(program.image()), np.uint8).copy()
-    result = core.run(image, program.insn_addr, program.insn_count, latency=10)
+    result = parallel.run(image, program.insn_addr, program.insn_count, latency=10)
     counters = result.counters
     assert set(counters) == {"cycles", "user", *COUNTERS}
     assert counters["write_beats"] == 8 * 4 // 8
     assert counters["read_beats"] == 8 * 16 // 8 + 2 * program.insn_count
     assert counters["store_wait_g2s"] > counters["compute_memory"] > 10
     assert all(value <= result.cycles for value in counters.values())
-    assert core.engine.get("irq") == 1
-    core.write("irq", 2)
-    assert core.engine.get("irq") == 0
+    assert parallel.engine.get("irq") == 1
+    parallel.write("irq", 2)
+    assert parallel.engine.get("irq") == 0
 
 
 # Speed ------------------------------------------------------------------------------------------
 
-def cycles_of(core, build):
-    with Program(core.config) as p:
+def cycles_of(parallel, build):
+    with Program(parallel.config) as p:
         build(p)
         p.finish()
     image = np.frombuffer(bytes(p.image()), np.uint8).copy()
-    result = core.run(image, p.insn_addr, p.insn_count)
+    result = parallel.run(image, p.insn_addr, p.insn_count)
     assert result.status == Fault.DONE
     return result.cycles
 
@@ -241,33 +253,33 @@ ALU_FORMS = {
 
 
 @pytest.mark.parametrize("form", ALU_FORMS)
-def test_alu_takes_a_cycle_per_micro_operation(core, form):
+def test_alu_takes_a_cycle_per_micro_operation(parallel, form):
     operation, options, uop = ALU_FORMS[form]
 
     def program(count):
         return lambda p: p.alu(operation, p.kernel([uop]), (count, 1, 1), **options)
 
-    assert cycles_of(core, program(200)) <= cycles_of(core, program(0)) + 200 + 12
-    assert cycles_of(core, program(200)) == cycles_of(core, program(100)) + 100
+    assert cycles_of(parallel, program(200)) <= cycles_of(parallel, program(0)) + 200 + 12
+    assert cycles_of(parallel, program(200)) == cycles_of(parallel, program(100)) + 100
 
 
 @pytest.mark.parametrize("turns, factor", [(200, 0), (200, 1), (100, 2)])  # 0: all on one sum
-def test_gemm_takes_a_cycle_per_micro_operation(core, turns, factor):
+def test_gemm_takes_a_cycle_per_micro_operation(parallel, turns, factor):
     def program(count):
         return lambda p: p.gemm(p.kernel([(0, 0, 0)]), (count, factor, factor))
 
     half = turns // 2
-    assert cycles_of(core, program(turns)) == cycles_of(core, program(half)) + turns - half
+    assert cycles_of(parallel, program(turns)) == cycles_of(parallel, program(half)) + turns - half
 
 
-def test_a_reduction_is_not_slower(core):
+def test_a_reduction_is_not_slower(parallel):
     def program(count):
         return lambda p: p.alu(AluOp.ADD, p.kernel([(0, 1)]), (count, 0, 1))
 
-    assert cycles_of(core, program(200)) == cycles_of(core, program(100)) + 100
+    assert cycles_of(parallel, program(200)) == cycles_of(parallel, program(100)) + 100
 
 
-def test_gemm_alu_and_load_overlap_when_apart(core):
+def test_gemm_alu_and_load_overlap_when_apart(parallel):
     def program(first, second):
         def build(p):
             one, two = p.kernel([(0, 0, 0)]), p.kernel([(second, second)])
@@ -275,11 +287,11 @@ def test_gemm_alu_and_load_overlap_when_apart(core):
             p.alu(AluOp.ADD, two, (100, 1, 1), (2, 0, 0), imm=1)
         return build
 
-    together, apart = cycles_of(core, program(0, 0)), cycles_of(core, program(0, 200))
+    together, apart = cycles_of(parallel, program(0, 0)), cycles_of(parallel, program(0, 200))
     assert apart < together - 180  # one of the two is hidden, but for the conflicts of banks
 
 
-def test_memory_that_answers_in_time_is_used_in_full(core):
+def test_memory_that_answers_in_time_is_used_in_full(parallel):
     count = CONFIG.depth("inp")
     inputs = np.zeros(count * 4, np.int8)
 
@@ -291,7 +303,7 @@ def test_memory_that_answers_in_time_is_used_in_full(core):
         return build
 
     beats = count * 4 // 8
-    assert cycles_of(core, loads(6)) - cycles_of(core, loads(2)) <= 4 * beats / 0.95
+    assert cycles_of(parallel, loads(6)) - cycles_of(parallel, loads(2)) <= 4 * beats / 0.95
 
 
 

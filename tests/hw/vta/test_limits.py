@@ -7,7 +7,7 @@ from hw.vta.config import preset
 from sim.golden.vta import Machine, simulate
 from sim.vta_corners import corners
 from sim.vta_limits import Limit, attempt, last_addresses, limits
-from sim.vta_rtl import VtaRtl
+from sim.vta_rtl import SequentialRtl, VtaRtl
 from sim.vta_storms import storms
 
 CONFIG = preset("block4")
@@ -16,9 +16,9 @@ PROGRAMS = [*corners(CONFIG), *((name, program) for name, program in storms(CONF
                                 if name.startswith("all at once"))]
 
 
-@pytest.fixture(scope="module")
-def core():
-    return VtaRtl(CONFIG)
+@pytest.fixture(scope="module", params=[VtaRtl, SequentialRtl])
+def core(request):
+    return request.param(CONFIG)
 
 
 @pytest.mark.parametrize("name, program", PROGRAMS, ids=lambda value: str(value)[:30])

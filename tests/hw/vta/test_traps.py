@@ -7,12 +7,13 @@ from hw.vta.assembler import Program
 from hw.vta.config import PRESETS, VtaConfig, preset
 from hw.vta.isa import Fault, Memory
 from sim.vta_engine import Conditions, IssEngine
-from sim.vta_rtl import RtlEngine
+from sim.vta_rtl import RtlEngine, SequentialEngine
 from sim.vta_traps import TRAPS, trap
 
 TWO_ROWS = VtaConfig(log_batch=1, log_block=2, log_uop_buff_size=9, log_inp_buff_size=9,
                      log_wgt_buff_size=8, log_acc_buff_size=11)
-CORES = {"block4": preset("block4"), "two rows": TWO_ROWS}
+CORES = {"block4": lambda: RtlEngine(preset("block4")), "two rows": lambda: RtlEngine(TWO_ROWS),
+         "sequential": lambda: SequentialEngine(preset("block4"))}
 
 
 def check(engine, name, **conditions):
@@ -34,7 +35,7 @@ def test_simulator(config, name):
 
 @pytest.fixture(scope="module", params=CORES)
 def core(request):
-    return RtlEngine(CORES[request.param])
+    return CORES[request.param]()
 
 
 @pytest.mark.parametrize("name", TRAPS)
@@ -45,7 +46,7 @@ def test_core(core, name):
 
 def test_the_300th_token_is_not_lost():
     """Upstream's counters have 8 bits, and drop the 256th."""
-    core = RtlEngine(CORES["block4"])
+    core = CORES["block4"]()
     with Program(core.config) as p:
         for _ in range(300):
             p.sync(Memory.INP, push="l2g")
