@@ -14,7 +14,6 @@ from typing import Any
 
 from amaranth.lib import wiring
 from rich.console import Console
-from rich.table import Column, Table
 
 from boards.figures import figures, late
 from boards.results import results
@@ -229,19 +228,15 @@ def _loader() -> tuple[list[str], str]:
                     "pip install 'npugen[boards]'")
 
 
-def list_boards(console: Console) -> None:
-    """A table of the boards."""
-    table = Table(Column("board", no_wrap=True), "what it is", "clock", "memory", "toolchain",
-                  "link", "designs known to fit")
+def list_boards() -> None:
+    """Print the boards: what each is, clock, memory, toolchain, link, and designs that fit."""
     known = results()
     for name, board in BOARDS.items():
         family = FAMILIES[board.family]
         memory = f"SDRAM {board.sdram}" if board.sdram else (
-            f"{board.memory >> 10} KiB on chip" if board.memory else "none")
-        table.add_row(name, board.title, f"{board.clock_hz / 1e6:g} MHz", memory,
-                      family.route[0] if family.route else "Vivado", board.link,
-                      "\n".join(f"{row['design']} {row['options']}: {row['fmax_mhz']:g} MHz"
-                                for row in known if row["board"] == name) or "-")
-    console.print(table)
-
-
+            f"{board.memory >> 10} KiB on chip" if board.memory else "no memory")
+        print(f"{name:19}  {board.title}: {board.clock_hz / 1e6:g} MHz, {memory}; "
+              f"{family.route[0] if family.route else 'Vivado'}; {board.link}")
+        for row in known:
+            if row["board"] == name:
+                print(f"{'':21}fits: {row['design']} {row['options']} ({row['fmax_mhz']:g} MHz)")

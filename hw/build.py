@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name:10}  {design.title}")
         return 0
     if options.list_boards:
-        _boards().list_boards(Console())
+        _boards().list_boards()
         return 0
     if options.design is None:
         if options.help:

@@ -209,8 +209,11 @@ def test_wrong_shell(values, said):
 
 def test_list(capsys):
     assert main(["--list-boards"]) == 0
-    said = capsys.readouterr().out
-    assert all(name.split("_")[0] in said for name in BOARDS)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said if line[0] != " "] == list(BOARDS)
+    assert any(re.fullmatch(r" +fits: lutnet --fabric ice40 --clock 24 \(.* MHz\)", line)
+               for line in said)
+    assert max(map(len, said)) < 140
 
 
 def test_board_named():
