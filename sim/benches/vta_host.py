@@ -8,20 +8,14 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 from hw.vta.config import VtaConfig
 from hw.vta.isa import Fault
 from hw.vta.registers import IDENTITY, register_map
-from sim.benches.agents import rng, start
+from sim.benches.agents import start
+from sim.benches.axi_agents import pause
 from sim.golden.vta import Machine, simulate
 from sim.vta_fuzz import fuzz_program
 
 __all__ = ["Host", "random_programs", "an_error"]
 
 _MOST = 2000  # us that a program may take
-
-
-def pauses(*names, stall):
-    """Endless pauses with probability ``stall``."""
-    random = rng(*names)
-    while True:
-        yield random.random() < stall
 
 
 class Host:
@@ -32,10 +26,7 @@ class Host:
         self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi_"), dut.clk, dut.rst, size=1 << 16)
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_"), dut.clk, dut.rst)
         for side in (self.ram, self.registers):
-            for name, channel in (("aw", side.write_if.aw_channel), ("w", side.write_if.w_channel),
-                                  ("b", side.write_if.b_channel), ("ar", side.read_if.ar_channel),
-                                  ("r", side.read_if.r_channel)):
-                channel.set_pause_generator(pauses(type(side).__name__, name, stall=stall))
+            pause(side, stall)
 
     async def write(self, name, value):
         await self.registers.write_dword(self.map[name].offset, value)
