@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.tools import run_yosys
 
-__all__ = ["ProofError", "StreamRules", "prove", "prove_streams"]
+__all__ = ["Claims", "ProofError", "StaysOffered", "StreamRules", "prove", "prove_streams"]
 
 
 class ProofError(Exception):
@@ -132,13 +132,69 @@ def _hex(bits: str) -> str:
     return f"{int(bits, 2):0{-(-len(bits) // 4)}x}"
 
 
+# Claims about a component from outside ------------------------------------------------------------
+
+class Claims(wiring.Component):
+    """``dut`` with free inputs, and flags that must stay 0; ``inputs`` are further free ones.
+
+    A claim is a subclass: its ``claim(m, dut, broken)`` drives the flags, and may assume.
+    """
+
+    def __init__(self, dut, flags, inputs=()):
+        self.dut = dut
+        super().__init__({
+            **dut.signature.members,
+            **dict.fromkeys(inputs, In(1)),
+            "broken": Out(data.StructLayout({flag: 1 for flag in flags})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = self.dut
+        ours = {path: value for path, _, value in self.signature.flatten(self)}
+        for path, member, theirs in self.dut.signature.flatten(self.dut):
+            inner, outer = Value.cast(theirs), Value.cast(ours[path])
+            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        self.claim(m, self.dut, self.broken)
+        return m
+
+
+class StaysOffered(Claims):
+    """What a channel of AXI offers stays, unchanged, until it is taken.
+
+    ``channels``: fields by name; ``port``: the member of ``dut`` that they belong to, itself by
+    default. A slave is assumed that answers what it has taken, if ``answers`` says which channels'
+    answers do that: ``{"b": ("aw", "w")}``. ``more``: flags of a subclass.
+    """
+
+    def __init__(self, dut, channels, *, port="", answers=None, more=()):
+        self.channels, self.port, self.answers = channels, port, answers or {}
+        super().__init__(dut, [*(f"{channel}_{what}" for channel in channels
+                                 for what in ("taken_back", "changed")), *more])
+
+    def claim(self, m, dut, broken):
+        port = getattr(dut, self.port) if self.port else dut
+        for channel, fields in self.channels.items():
+            valid, ready = getattr(port, f"{channel}valid"), getattr(port, f"{channel}ready")
+            payload = Cat(getattr(port, f"{channel}{field}") for field in fields)
+            waiting, held = Signal(name=f"{channel}_waiting"), Signal.like(payload)
+            m.d.sync += [waiting.eq(valid & ~ready), held.eq(payload)]
+            m.d.comb += [
+                broken[f"{channel}_taken_back"].eq(waiting & ~valid),
+                broken[f"{channel}_changed"].eq(waiting & valid & (payload != held)),
+            ]
+        for answer, asked in self.answers.items():
+            offered = Cat(getattr(port, f"{channel}valid") for channel in asked)
+            m.d.comb += Assume(~(getattr(port, f"{answer}valid") & offered.any()))
+
+
 # Stream rules -----------------------------------------------------------------------------------
 
 class StreamRules(wiring.Component):
     """``dut`` with the rules of its streams as claims, for :func:`prove`.
 
-    On every input stream it is assumed, on every output stream claimed, that what is offered stays
-    offered, unchanged, until it is taken.
+    On every output stream it is claimed that what is offered stays offered, unchanged, until it is
+    taken; on every input stream it is assumed, unless ``assume`` is false.
 
     Members
     -------
@@ -147,8 +203,8 @@ class StreamRules(wiring.Component):
         Flags ``<stream>_taken_back`` and ``<stream>_changed`` for each output stream.
     """
 
-    def __init__(self, dut: wiring.Component):
-        self.dut = dut
+    def __init__(self, dut: wiring.Component, *, assume: bool = True):
+        self.dut, self.assume = dut, assume
         outputs = [path for path, flow, _ in _streams(dut.signature, dut) if flow == Out]
         if not outputs:
             raise ValueError(f"dut must have output streams, not {dut.signature.members!r}")
@@ -173,6 +229,8 @@ class StreamRules(wiring.Component):
             taken_back = waiting & ~port.valid
             changed    = waiting & port.valid & (payload != held)
             if flow == In:
+                if not self.assume:
+                    continue
                 m.d.comb += Assume(~(taken_back | changed))
             else:
                 m.d.comb += [
@@ -182,9 +240,9 @@ class StreamRules(wiring.Component):
         return m
 
 
-def prove_streams(component: wiring.Component, **options) -> int:
-    """:func:`prove` that ``component`` keeps the stream rules if its inputs do."""
-    return prove(StreamRules(component), **options)
+def prove_streams(component: wiring.Component, *, assume: bool = True, **options) -> int:
+    """:func:`prove` that ``component`` keeps the stream rules, if its inputs do or anyway."""
+    return prove(StreamRules(component, assume=assume), **options)
 
 
 def _streams(signature, interface, prefix: str = "", flip: bool = False) -> Iterator[tuple]:

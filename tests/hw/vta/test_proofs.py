@@ -15,32 +15,10 @@ from hw.vta.load_unit import LoadUnit
 from hw.vta.store import StoreUnit
 from hw.vta.tokens import TokenQueue, TokenQueues
 from hw.vta.window import Window
-from sim.prove import ProofError, prove, prove_streams
+from sim.prove import Claims, ProofError, StaysOffered, prove, prove_streams
 
 TINY = VtaConfig(log_block=2, log_uop_buff_size=4, log_inp_buff_size=4, log_wgt_buff_size=6,
                  log_acc_buff_size=6, burst_beats=2, reads=2, writes=2, queue_depth=2)
-
-
-class Claims(wiring.Component):
-    """``dut`` with free inputs, and flags that must stay 0; ``inputs`` are further free ones."""
-
-    def __init__(self, dut, flags, inputs=()):
-        self.dut = dut
-        super().__init__({
-            **dut.signature.members,
-            **dict.fromkeys(inputs, In(1)),
-            "broken": Out(data.StructLayout({flag: 1 for flag in flags})),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.dut = self.dut
-        ours = {path: value for path, _, value in self.signature.flatten(self)}
-        for path, member, theirs in self.dut.signature.flatten(self.dut):
-            inner, outer = Value.cast(theirs), Value.cast(ours[path])
-            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
-        self.claim(m, self.dut, self.broken)
-        return m
 
 
 class NoTokenIsLost(Claims):
@@ -195,26 +173,6 @@ def test_the_compute_unit_takes_and_posts_for_its_instructions():
 
 
 # AXI --------------------------------------------------------------------------------------------
-
-class StaysOffered(Claims):
-    """What a channel offers stays, unchanged, until it is taken."""
-
-    def __init__(self, dut, channels):
-        self.channels = channels
-        super().__init__(dut, [f"{channel}_{what}" for channel in channels
-                               for what in ("taken_back", "changed")])
-
-    def claim(self, m, dut, broken):
-        for channel, fields in self.channels.items():
-            valid, ready = getattr(dut, f"{channel}valid"), getattr(dut, f"{channel}ready")
-            payload = Cat(getattr(dut, f"{channel}{field}") for field in fields)
-            waiting, held = Signal(name=f"{channel}_waiting"), Signal.like(payload)
-            m.d.sync += [waiting.eq(valid & ~ready), held.eq(payload)]
-            m.d.comb += [
-                broken[f"{channel}_taken_back"].eq(waiting & ~valid),
-                broken[f"{channel}_changed"].eq(waiting & valid & (payload != held)),
-            ]
-
 
 def test_read_addresses_stay_offered():
     port = ReadPort(3, beat_width=9, address_width=12, data_width=64, reads=2)
