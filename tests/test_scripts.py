@@ -73,8 +73,9 @@ def nightly(tmp_path, *parts):
                           env={"PATH": str(path)}, capture_output=True, text=True)
 
 
-FUZZ = [f"python -m sim.vta fuzz --level rtl --config {name} --programs 1000 --latency 1-200 "
-        "--stall 0-0.5" for name in PRESETS]
+FUZZ = [f"python -m sim.vta fuzz --level {level} --config {name} --programs 1000 --latency 1-200 "
+        "--stall 0-0.5" for level, name in (*(("rtl", name) for name in PRESETS),
+                                            ("sequential", "block4"))]
 
 
 def test_nightly_goes_on_after_a_failure_and_reports_it(tmp_path):
