@@ -158,6 +158,24 @@ def _sweep(options) -> int:
     return 0
 
 
+def _prune_options(parser) -> None:
+    parser.add_argument("model", help="model.npz of one layer")
+    _data_option(parser)
+    parser.add_argument("--pairs", type=int, default=1, help="how many classes lose a node with an "
+                        "open pin and one without (default: 1)")
+    parser.add_argument("--tau", type=float, default=2.0, help="as in training (default: 2)")
+    parser.add_argument("-o", "--output", default="build/lutnet", metavar="DIR",
+                        help="folder of model.npz (default: build/lutnet)")
+
+
+def _prune(options) -> int:
+    require("numba", "numba", "train")
+    from .prune import run
+
+    print(json.dumps(run(options)))
+    return 0
+
+
 def _run(trainer, options, folder: Path, console: Console) -> None:
     """All epochs, with a bar on a terminal and a line per epoch elsewhere."""
     epochs = trainer.config.epochs
@@ -251,9 +269,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                                             formatter_class=RawDescriptionHelpFormatter))
     decompositions.add_options(commands.add_parser("decompose", help="tables as smaller ones",
                                                    description=decompositions.__doc__))
+    _prune_options(commands.add_parser("prune", help="take out the nodes that matter least"))
     options = parser.parse_args(argv)
     if options.command is None:
-        parser.error("a command is needed: train, sweep, table, edges, scale, import or decompose")
+        parser.error("a command is needed: train, sweep, table, edges, scale, import, decompose or "
+                     "prune")
     if options.command == "scale":
         if options.nodes not in range(10, 100_001):
             raise ValueError(f"nodes must be 10 to 100000, not {options.nodes}")
@@ -277,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if line["rtl_equal"] and line["netlist_equal"] else 1
     if options.command == "train":
         return _train(options, argv)
-    return _sweep(options) if options.command == "sweep" else _table(options)
+    return {"sweep": _sweep, "prune": _prune, "table": _table}[options.command](options)
 
 
 if __name__ == "__main__":
