@@ -300,8 +300,10 @@ def _row(c: Circuit, inputs: list[list[Wire]], forms: list[tuple[np.ndarray, ...
         for k in range(int(values.max()).bit_length()):
             columns += [[] for _ in range(k + 1 - len(columns))]
             word = _word(values >> k & 1)
-            columns[k].append(c.lut(word, list(pins), config.sum_levels))
-            c.facts.append(Lookup(tuple(pins), word, columns[k][-1], k))
+            bit = c.lut(word, list(pins), config.sum_levels)
+            c.facts.append(Lookup(tuple(pins), word, bit, k))
+            if not (isinstance(bit.value, Const) and bit.value.value == 0):
+                columns[k].append(bit)
     largest = sum(int(values.max()) for _, values in parts)
     if not columns:
         columns = [[]]

@@ -23,6 +23,7 @@ MODELS = [
     (random_edges(1, ((4, 3), (6, 6))),                        3),
     (random_edges(2, ((3, 2, 2), (3, 7, 4))),                  4),  # tables of 7 inputs
     (counted_model(3),                                         7),  # limits instead of saturation
+    (random_edges(9, ((12, 3), (2, 5))),                       3),  # bits that are always 0
 ]
 
 
