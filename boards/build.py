@@ -5,6 +5,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -66,7 +67,7 @@ def prepare(board: Board, shell: Shell) -> dict[str, str]:
     """
     platform = board.make()
     plan = platform.prepare(BoardTop(board, shell), "top")
-    files = {name: text if isinstance(text, str) else text.decode()
+    files = {name: _without_addresses(text if isinstance(text, str) else text.decode())
              for name, text in plan.files.items()}
     wanted = FAMILIES[board.family]
     if wanted.route:
@@ -74,6 +75,13 @@ def prepare(board: Board, shell: Shell) -> dict[str, str]:
         files = {name: text for name, text in files.items()
                  if name.endswith(kept)}
     return files
+
+
+def _without_addresses(text: str) -> str:
+    """LUNA names parts by their addresses in memory, which differ from run to run."""
+    numbers: dict[str, str] = {}
+    return re.sub(r"(?<=Endpoint_)\d{9,}\b",
+                  lambda match: numbers.setdefault(match[0], str(len(numbers))), text)
 
 
 def _shell(board: Board, component: wiring.Component, values: Any, clock_hz: float,
@@ -131,14 +139,14 @@ def build_board(design: str, component: wiring.Component, values: Any, name: str
     netlist = stage("synthesise", lambda: _synthesise(files, family))
     routed = stage("place and route", lambda: _route(netlist, files, board, clock_hz, seed))
     told = figures(json.loads((routed / "report.json").read_text()),
-                       json.loads(netlist.read_text()), family)
+                   json.loads(netlist.read_text()), family, clock_hz / 1e6)
     report |= told | {"seed": seed, "bytes": (routed / family.bitstream).stat().st_size,
-                         "seconds": seconds, "cpu_seconds": _spent(netlist.parent, routed),
-                         "synthesis": yosys_version()}
+                      "seconds": seconds, "cpu_seconds": _spent(netlist.parent, routed),
+                      "synthesis": yosys_version(), "router": _router(family)}
     texts["report.json"] = json.dumps(report, indent=2) + "\n"
     for file, text in texts.items():
         (folder / file).write_text(text)
-    if report["fmax_mhz"] < report["target_mhz"]:
+    if not report["met"]:
         raise TimingError(late(report, board))
     shutil.copyfile(routed / family.bitstream,
                     folder / f"{design}{board.suffix}")
@@ -212,8 +220,17 @@ def _route(netlist: Path, files: dict[str, str], board: Board, clock_hz: float, 
                       [command[1:] for command in commands], versions, make=make)
 
 
+def _router(family: Family) -> str:
+    """The name of the router: that of a wheel begins with ``yowasp``."""
+    return Path(tool(family.route[0])[0][0]).name
+
+
 def program(name: str, bitstream: Path) -> None:
-    """Load a bitstream into a board, until it is switched off."""
+    """Load a bitstream into a board: into its flash memory if the FPGA is an iCE40, else until it
+    is switched off."""
+    if not FAMILIES[BOARDS[name].family].route:
+        raise ToolError(f"{BOARDS[name].title} needs the bitstream of Vivado: run build_top.sh, "
+                        f"then openFPGALoader -b {BOARDS[name].program} top.bit")
     command, _ = _loader()
     run("openFPGALoader", [*command, "-b", BOARDS[name].program, str(bitstream.absolute())],
         folder=bitstream.parent, log="program.log")

@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parent.parent
 _FILE = Path(__file__).with_name("results.json")
 _KEY = ("board", "design", "options")
 _FIGURES = ("lut", "lut_available", "ff", "bram", "bram_available", "dsp", "dsp_available",
-            "target_mhz", "fmax_mhz", "cpu_seconds")
+            "target_mhz", "fmax_mhz", "cpu_seconds", "router")
 _MARKS = ("<!-- bitstreams -->\n", "<!-- end -->\n")
 
 
@@ -62,11 +62,11 @@ def short(rows: list[dict[str, Any]]) -> str:
 
 def long(rows: list[dict[str, Any]]) -> str:
     """The table of docs/boards.md."""
-    return _table("design | board | LUT | FF | BRAM | DSP | MHz (asked for) | CPU s", [
+    return _table("design | board | LUT | FF | BRAM | DSP | MHz (asked for) | routed by | CPU s", [
         [_words(row), f"`{row['board']}`",
          f"{row['lut']:,} of {row['lut_available']:,}", f"{row['ff']:,}", str(row["bram"]),
          str(row["dsp"]), f"{row['fmax_mhz']:.1f} ({row['target_mhz']:g})",
-         f"{row['cpu_seconds']:.0f}"] for row in rows])
+         f"`{row['router']}`", f"{row['cpu_seconds']:.0f}"] for row in rows])
 
 
 _PAGES = {"README.md": short, "docs/boards.md": long}

@@ -1,3 +1,5 @@
+# amaranth: UnusedElaboratable=no
+# A network is also made for what it says of itself.
 """A LUT network as a design of the command line: options in, component and facts out."""
 
 from dataclasses import asdict, dataclass

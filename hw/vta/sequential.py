@@ -34,8 +34,8 @@ class SequentialVta(wiring.Component):
 
     Timing
     ------
-    A micro-instruction takes 2 cycles, a load from the scratch memory 3. GEMM takes 104 cycles per
-    micro-operation.
+    A micro-instruction takes 2 cycles, a load from the scratch memory 3. So GEMM takes 102 cycles
+    per micro-operation, and 14 for each turn of the inner loop.
     """
 
     def __init__(self, config: VtaConfig):

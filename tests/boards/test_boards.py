@@ -8,13 +8,14 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.build import engine_of, prepare
+from boards.build import engine_of, prepare, program
 from boards.pll import PLLS, Ecp5Pll, GowinPll, Ice40Pll, XilinxPll
 from boards.shell import BAUD, Shell, ShellConfig
 from boards.table import BOARDS, DEVICE, FAMILIES, board_named
 from hw.build import main
 from hw.bus.axi import Axi4
 from hw.bus.csr import AxiLite, AxiLiteSlave
+from hw.tools import ToolError
 from hw.verilog import Shared
 
 
@@ -136,6 +137,12 @@ def test_usb_clocks(clock_hz, plls):
     assert 'LOCATE COMP "usb_0__pullup__io" SITE "N2";' in made["top.lpf"]
 
 
+def test_usb_design_is_the_same_in_any_run():
+    pytest.importorskip("luna")
+    text = files("orangecrab_r0_2_85f")["top.il"]
+    assert "Endpoint_0" in text and not re.search(r"[A-Za-z]_\d{9}", text)
+
+
 @pytest.mark.parametrize("kind, in_mhz, out_mhz", [
     *(("ecp5", *pair) for pair in ((25, 50), (25, 80), (25, 62.5), (48, 80), (100, 50))),
     *(("ice40", *pair) for pair in ((12, 24), (12, 30), (16, 48))),
@@ -214,6 +221,12 @@ def test_list(capsys):
     assert any(re.fullmatch(r" +fits: lutnet --fabric ice40 --clock 24 \(.* MHz\)", line)
                for line in said)
     assert max(map(len, said)) < 140
+
+
+def test_nothing_to_load_where_vivado_builds(tmp_path):
+    with pytest.raises(ToolError, match="^Arty A7-35T needs the bitstream of Vivado: run build_top"
+                                        ".sh, then openFPGALoader -b arty_a7_35t top.bit$"):
+        program("arty_a7_35", tmp_path / "lutnet")
 
 
 def test_board_named():

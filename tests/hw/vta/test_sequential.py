@@ -4,14 +4,19 @@
 import numpy as np
 import pytest
 
+from hw.netlist import netlist
+from hw.verilog import to_verilog
 from hw.vta.assembler import Program, to_binary
 from hw.vta.config import VtaConfig, preset
 from hw.vta.firmware import firmware, layout
 from hw.vta.isa import AluOp, Fault, Isa, Opcode
 from hw.vta.microcode import LINK, Op, assemble
 from hw.vta.sequential import SequentialVta
+from sim.golden.vta import Machine, simulate
+from sim.verilated import Engine
 from sim.vta_engine import EngineError
-from sim.vta_rtl import SequentialRtl
+from sim.vta_fuzz import fuzz_program
+from sim.vta_rtl import SequentialRtl, VtaRtl
 
 CONFIG = preset("block4")
 BLOCK4 = dict(log_block=2, log_uop_buff_size=12, log_inp_buff_size=12, log_wgt_buff_size=12,
@@ -77,6 +82,22 @@ def test_the_host_sees_no_register_of_the_program(core):
         core._until("rvalid")
         assert core.engine.get("s_axi__rdata") == 0
         core.engine.step()
+
+
+@pytest.mark.slow
+def test_programs_on_the_netlist():
+    """After synthesis for iCE40: look-up tables, block RAM, and multipliers as Yosys maps them."""
+    text = netlist(to_verilog(SequentialVta(CONFIG), "vta"), "vta", "ice40")
+    core = VtaRtl(CONFIG, engine=Engine(text, "vta", extra=("axi_memory.cpp",)))
+    for seed in range(30):
+        program = fuzz_program(CONFIG, seed)
+        expected, image = program.image.copy(), program.image.copy()
+        simulate(Machine(CONFIG), program.words, expected, insn_addr=program.insn_addr)
+        core.restart()
+        result = core.run(image, program.insn_addr, program.insn_count, latency=3, stall=0.2,
+                          seed=seed)
+        assert result.status == Fault.DONE
+        np.testing.assert_array_equal(image, expected, err_msg=f"program {seed}")
 
 
 def test_scratchpads_have_their_places():
