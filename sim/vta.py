@@ -132,7 +132,7 @@ def _subcommand(commands, name, action, help, text) -> argparse.ArgumentParser:
     command.add_argument("--config", default="default",
                          help=f"JSON file, or {', '.join(PRESETS)}; default: default")
     command.add_argument("--level", choices=tuple(ENGINES), default="iss",
-                         help="simulator, or the core itself; default iss")
+                         help="simulator, the core itself, or the sequential one; default iss")
     for option, kind, default, what in (
             ("--latency", _integer, Conditions.latency, "memory latency in cycles"),
             ("--stall", _fraction, Conditions.stall,

@@ -51,7 +51,8 @@ def firmware(config: VtaConfig) -> Firmware:
     visible = {name: register.offset // 4 for name, register in register_map(config).items()}
     symbols = {enum.name: int(enum) for kind in (Opcode, Memory, Fault, Flag) for enum in kind}
     symbols |= {"INTERRUPT_LAUNCHED": int(Signals.INTERRUPT | Signals.LAUNCHED),
-                "RESETTING": int(Signals.RESETTING), "LAUNCHED": int(Signals.LAUNCHED)}
+                "RESETTING": int(Signals.RESETTING), "LAUNCHED": int(Signals.LAUNCHED),
+                "WATCHDOG": 100_000}
     for name, words in where.items():
         symbols |= {f"AT_{name.upper()}": words.start, f"DEPTH_{name.upper()}": config.depth(name)}
     (_, _, dst), (src_at, _, src), (wgt_at, _, wgt) = isa.uop_places.values()

@@ -47,7 +47,7 @@ class Op(enum.IntEnum, shape=5):
     XRD  = 14  # ask DRAM for the word at a
     XWR  = 15  # write b to DRAM at a
     TAKE = 16  # d = the word that DRAM has answered with; also ends a write
-    SIG  = 17  # b is a set of :class:`Signals`
+    SIG  = 17  # b is a set of :class:`Signals`; from the first one on, the host has access
     JAL  = 18
     JR   = 19  # go on at a
     BF   = 20  # branch if the flag b, see :class:`Flag`, is set

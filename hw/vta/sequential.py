@@ -34,8 +34,8 @@ class SequentialVta(wiring.Component):
 
     Timing
     ------
-    A micro-instruction takes 2 cycles, a load from the scratch memory 3. So GEMM takes 102 cycles
-    per micro-operation, and 14 for each turn of the inner loop.
+    A micro-instruction takes a cycle; a load from the scratch memory takes two, and so does a
+    branch that is taken. An access of the host costs 1 to 3.
     """
 
     def __init__(self, config: VtaConfig):
@@ -56,7 +56,7 @@ class SequentialVta(wiring.Component):
         m = Module()
         program, table = firmware(self.config), register_map(self.config)
         at = {name: register.offset // 4 for name, register in table.items()}
-        constants = {"identity": IDENTITY, "version": VERSION, "watchdog": 100_000,
+        constants = {"identity": IDENTITY, "version": VERSION,
                      "fingerprint": self.config.fingerprint}
         constants |= {f"config_{name.lower()}": int(value)
                       for name, value in self.config.to_dict().items()}
@@ -68,29 +68,38 @@ class SequentialVta(wiring.Component):
         m.submodules.registers = registers = Memory(
             shape=_WIDTH, depth=REGISTERS, init=[begin.get(n, 0) for n in range(REGISTERS)])
         fetch, put = rom.read_port(), registers.write_port()
-        get_a, get_b = registers.read_port(), registers.read_port()
+        get_a, get_b = (registers.read_port(transparent_for=(put,)) for _ in range(2))
         m.submodules.spram = scratch = Memory(
             shape=_WIDTH, depth=max(part.stop for part in self.layout.values()), init=[])
         store, load = scratch.write_port(), scratch.read_port()
 
-        # What a micro-instruction is made of, and what it works on.
-        word = fetch.data
+        # Three micro-instructions at a time: the last one is fetched, `coming` reads its operands,
+        # `word` does what it says, if `valid`. A branch drops the one that is coming.
+        coming, word = fetch.data, Signal(_WIDTH)
+        there, valid, loading = Signal(), Signal(), Signal()
         op, number, d, a, b = word[27:], word[26], word[16:24], word[8:16], word[:8]
         left, right = get_a.data, Signal(_WIDTH)
         m.d.comb += right.eq(Mux(number, b, get_b.data))
         operation = Signal(Op)
         m.d.comb += operation.eq(op)
 
-        pc, following, target = (Signal(range(len(program.words))) for _ in range(3))
-        advance = Signal(init=0)
+        width = (len(program.words) - 1).bit_length()
+        pc = Signal(width, init=-1)  # of the one that is coming
+        following, held, does, advance = Signal(width), Signal(), Signal(), Signal()
         m.d.comb += [
-            target.eq(Cat(d, word[24:26])),
+            does.eq(valid & ~held),
+            advance.eq(~held & ~(valid & (operation == Op.LD) & ~loading)),
             fetch.addr.eq(following), fetch.en.eq(advance),
-            get_a.addr.eq(a), get_b.addr.eq(b),
+            get_a.addr.eq(coming[8:16]), get_b.addr.eq(coming[:8]),
+            get_a.en.eq(advance), get_b.en.eq(advance),
             put.addr.eq(Mux(operation == Op.JAL, LINK, d)),
         ]
+        branches = Signal()
         with m.If(advance):
-            m.d.sync += pc.eq(following)
+            m.d.sync += [pc.eq(following), there.eq(1), word.eq(coming),
+                         valid.eq(there & ~(valid & branches)), loading.eq(0)]
+        with m.Elif(~held):
+            m.d.sync += loading.eq(1)
 
         # Arithmetic.
         subtracts = (operation != Op.ADD)
@@ -134,24 +143,23 @@ class SequentialVta(wiring.Component):
             with m.Case(Op.TAKE):
                 m.d.comb += result.eq(self.m_axi.rdata)
             with m.Case(Op.JAL):
-                m.d.comb += result.eq(pc + 1)
+                m.d.comb += result.eq(pc)
             with m.Case(Op.LD):
                 m.d.comb += result.eq(load.data)
         writes = operation <= Op.LD
         m.d.comb += put.data.eq(result)
 
         flags = Signal(len(Flag))
-        branches = Signal()
         conditions = {Op.BF: flags.bit_select(b[:2], 1), Op.BEQ: equal, Op.BNE: ~equal,
                       Op.BLTU: less_unsigned, Op.BGEU: ~less_unsigned, Op.BLT: less,
-                      Op.BGE: ~less, Op.JAL: 1}
+                      Op.BGE: ~less, Op.JAL: 1, Op.JR: 1}
         with m.Switch(operation):
             for kind, condition in conditions.items():
                 with m.Case(kind):
                     m.d.comb += branches.eq(condition)
-        m.d.comb += following.eq(Mux(branches, target, pc + 1))
-        with m.If(operation == Op.JR):
-            m.d.comb += following.eq(left)
+        m.d.comb += following.eq(pc + 1)
+        with m.If(valid & branches):
+            m.d.comb += following.eq(Mux(operation == Op.JR, left, Cat(d, word[24:26])))
 
         # The port of the scratch memory: a load is asked for when its operands are there.
         place = Signal(range(scratch.depth))
@@ -161,7 +169,7 @@ class SequentialVta(wiring.Component):
         ]
 
         launch, reset, interrupt, enabled = Signal(), Signal(), Signal(), Signal()
-        failed = Signal()
+        failed, ready = Signal(), Signal()  # an access; registers are what a reset makes them
         m.d.comb += [flags[Flag.LAUNCH].eq(launch), flags[Flag.RESET].eq(reset),
                      flags[Flag.ANSWER].eq(answer), flags[Flag.ERROR].eq(failed),
                      self.irq.eq(enabled & interrupt)]
@@ -175,54 +183,51 @@ class SequentialVta(wiring.Component):
         with m.If(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
         m.d.comb += axi.rdata.eq(Mux(hidden, 0, left) | Mux(shows_irq, Cat(enabled, interrupt), 0))
-        m.d.comb += [get_a.en.eq(0), get_b.en.eq(0)]
-        with m.FSM(init="BEGIN"):
-            with m.State("BEGIN"):
-                m.d.comb += [advance.eq(1), following.eq(0)]
-                m.next = "READ"
-            with m.State("READ"):
-                m.d.comb += [get_a.en.eq(1), get_b.en.eq(1)]
-                # The host comes first; its turn costs the program a cycle or two.
-                with m.If(axi.arvalid):
-                    m.d.comb += [axi.arready.eq(1), get_a.addr.eq(asked)]
+        with m.FSM():
+            with m.State("RUN"):
+                # The host comes first, and the program waits.
+                with m.If(~ready):
+                    pass
+                with m.Elif(axi.arvalid):
+                    m.d.comb += [held.eq(1), axi.arready.eq(1), get_a.addr.eq(asked),
+                                 get_a.en.eq(1)]
                     m.d.sync += [hidden.eq(asked >= _HOST), shows_irq.eq(asked == at["irq"])]
                     m.next = "ANSWER"
                 with m.Elif(axi.awvalid & axi.wvalid & ~axi.bvalid):
-                    m.d.comb += [axi.awready.eq(1), axi.wready.eq(1), taking.eq(1),
-                                 put.addr.eq(asked), put.data.eq(axi.wdata),
-                                 put.en.eq(writable & axi.wstrb.all())]
+                    m.d.comb += [held.eq(1), axi.awready.eq(1), axi.wready.eq(1), taking.eq(1)]
                     m.d.sync += axi.bvalid.eq(1)
-                with m.Else():
-                    m.next = "DO"
             with m.State("ANSWER"):
-                m.d.comb += axi.rvalid.eq(1)
+                m.d.comb += [held.eq(1), axi.rvalid.eq(1)]
                 with m.If(axi.rready):
-                    m.next = "READ"
-            with m.State("DO"):
-                m.d.comb += [advance.eq(operation != Op.LD),
-                             put.en.eq((writes & (operation != Op.LD)) | (operation == Op.TAKE)
-                                       | (operation == Op.JAL)),
-                             store.en.eq(operation == Op.ST), load.en.eq(operation == Op.LD)]
-                m.next = "READ"
-                with m.If(operation == Op.LD):
-                    m.next = "LOAD"
-                with m.If(operation == Op.TAKE):
+                    m.next = "AGAIN"
+            with m.State("AGAIN"):  # the operands that were there
+                m.d.comb += [held.eq(1), get_a.addr.eq(a), get_a.en.eq(1)]
+                m.next = "RUN"
+
+        m.d.comb += [put.en.eq(does & ((writes & ((operation != Op.LD) | loading))
+                                       | (operation == Op.TAKE) | (operation == Op.JAL))),
+                     store.en.eq(does & (operation == Op.ST)),
+                     load.en.eq(does & (operation == Op.LD) & ~loading)]
+        with m.If(taking):
+            m.d.comb += [put.addr.eq(asked), put.data.eq(axi.wdata),
+                         put.en.eq(writable & axi.wstrb.all())]
+        with m.If(does):
+            with m.Switch(operation):
+                with m.Case(Op.TAKE):
                     m.d.comb += [self.m_axi.rready.eq(1), self.m_axi.bready.eq(1)]
                     m.d.sync += failed.eq(Mux(self.m_axi.rvalid, self.m_axi.rresp,
                                               self.m_axi.bresp) != OKAY)
-                with m.If(operation == Op.XRD):
+                with m.Case(Op.XRD):
                     m.d.sync += self.m_axi.arvalid.eq(1)
-                with m.If(operation == Op.XWR):
+                with m.Case(Op.XWR):
                     m.d.sync += [self.m_axi.awvalid.eq(1), self.m_axi.wvalid.eq(1)]
-                with m.If(operation == Op.SIG):
+                with m.Case(Op.SIG):
+                    m.d.sync += ready.eq(1)
                     for signal, bit, value in ((interrupt, Signals.INTERRUPT, 1),
                                                (launch, Signals.LAUNCHED, 0),
                                                (reset, Signals.RESETTING, 0)):
                         with m.If((b & int(bit)).any()):
                             m.d.sync += signal.eq(value)
-            with m.State("LOAD"):
-                m.d.comb += [advance.eq(1), put.en.eq(1)]
-                m.next = "READ"
 
         # What the host's writes do, over what the program does in the same cycle: it does nothing.
         with m.If(taking & axi.wstrb[0]):

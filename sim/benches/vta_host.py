@@ -48,10 +48,16 @@ class Host:
         return Fault(await self.read("status") & 15), image
 
 
-async def random_programs(dut, config: VtaConfig, stall: float, programs: int = 3):
-    """Random programs, one after the other, leave DRAM as the simulator does."""
+async def random_programs(dut, config: VtaConfig, stall: float, programs: int = 3,
+                          meanwhile=None):
+    """Random programs, one after the other, leave DRAM as the simulator does.
+
+    ``meanwhile(host)`` goes on beside them.
+    """
     host = Host(dut, config, stall)
     await start(dut)
+    if meanwhile:
+        cocotb.start_soon(meanwhile(host))
     assert await host.read("identity") == IDENTITY
     assert await host.read("fingerprint") == config.fingerprint
     machine = Machine(config)  # scratchpads persist from program to program, here and there

@@ -48,6 +48,32 @@ again:  bgeu k, =DEPTH_UOP, no_uop
         and src, src, =SRC_MASK
         add src, src, src1
         jr body
+; The usual case; it is followed by the end of the loop.
+gemm:   bgeu src, =DEPTH_INP, no_inp
+        ld x, src, =AT_INP
+        bgeu wgt, =DEPTH_WGT, no_wgt
+        shl wgt, wgt, #2
+        add wgt, wgt, =AT_WGT
+        ld y, wgt, #0
+        dot t0, x, y
+        ld t1, dst, #0
+        add t0, t0, t1
+        st t0, dst, #0
+        ld y, wgt, #1
+        dot t0, x, y
+        ld t1, dst, #1
+        add t0, t0, t1
+        st t0, dst, #1
+        ld y, wgt, #2
+        dot t0, x, y
+        ld t1, dst, #2
+        add t0, t0, t1
+        st t0, dst, #2
+        ld y, wgt, #3
+        dot t0, x, y
+        ld t1, dst, #3
+        add t0, t0, t1
+        st t0, dst, #3
 done:   add @user, @user, #1
         add k, k, #1
         bltu k, stop, again
@@ -76,28 +102,6 @@ zero:   st =0, dst, #0
         st =0, dst, #1
         st =0, dst, #2
         st =0, dst, #3
-        j done
-gemm:   jal operands
-        ld y, wgt, #0
-        dot t0, x, y
-        ld t1, dst, #0
-        add t0, t0, t1
-        st t0, dst, #0
-        ld y, wgt, #1
-        dot t0, x, y
-        ld t1, dst, #1
-        add t0, t0, t1
-        st t0, dst, #1
-        ld y, wgt, #2
-        dot t0, x, y
-        ld t1, dst, #2
-        add t0, t0, t1
-        st t0, dst, #2
-        ld y, wgt, #3
-        dot t0, x, y
-        ld t1, dst, #3
-        add t0, t0, t1
-        st t0, dst, #3
         j done
 over:   jal operands
         ld y, wgt, #0

@@ -1,5 +1,16 @@
 ; Launch and end of a run; units, tokens, and what is wrong with an instruction by itself.
 
+; After power-on and the reset of the device; the host has to wait until the first SIG.
+start:  mov @insn_count, #0
+        mov @insn_base, #0
+        mov @uop_base, #0
+        mov @inp_base, #0
+        mov @wgt_base, #0
+        mov @acc_base, #0
+        mov @out_base, #0
+        mov @watchdog, =WATCHDOG
+        mov busy, #0
+        sig #RESETTING
 boot:   mov @control, #0
         mov @status, #0
         mov @error_insn, =-1
