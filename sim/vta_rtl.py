@@ -194,7 +194,7 @@ class VtaRtl:
 
     def _until(self, port: str) -> None:
         """Let time pass until the slave's ``port`` is high."""
-        for _ in range(100):
+        for _ in range(1000):
             if self.engine.get(f"s_axi__{port}"):
                 return
             self.engine.step()
@@ -285,10 +285,6 @@ class SequentialRtl(VtaRtl):
                  "acc": ("<i4", (1, 4))}
         return {name: words[part.start:part.stop].view(types[name][0]).reshape(-1, *types[name][1])
                 for name, part in layout(self.config).items()}
-
-    def reset(self) -> None:
-        super().reset()
-        self.engine.step(200)  # the program comes to it
 
 
 class TracedRtl(VtaRtl):

@@ -235,7 +235,7 @@ class SequentialVta(wiring.Component):
                 with m.Case(at["control"]):
                     m.d.sync += launch.eq(launch | axi.wdata[0])
                 with m.Case(at["reset"]):
-                    m.d.sync += reset.eq(reset | axi.wdata[0])
+                    m.d.sync += [reset.eq(reset | axi.wdata[0]), ready.eq(~axi.wdata[0])]
                 with m.Case(at["irq"]):
                     m.d.sync += enabled.eq(axi.wdata[0])
                     with m.If(axi.wdata[1]):

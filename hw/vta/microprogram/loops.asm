@@ -76,8 +76,8 @@ gemm:   bgeu src, =DEPTH_INP, no_inp
         st t0, dst, #3
 done:   add @user, @user, #1
         add k, k, #1
-        bltu k, stop, again
         bf #RESET, reset
+        bltu k, stop, again
         add dst1, dst1, dst_in
         add src1, src1, src_in
         add wgt1, wgt1, wgt_in

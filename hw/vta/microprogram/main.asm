@@ -1,6 +1,6 @@
 ; Launch and end of a run; units, tokens, and what is wrong with an instruction by itself.
 
-; After power-on and the reset of the device; the host has to wait until the first SIG.
+; After power-on and the reset of the device. The host waits for SIG, after a write to `reset`, too.
 start:  mov @insn_count, #0
         mov @insn_base, #0
         mov @uop_base, #0
@@ -10,7 +10,6 @@ start:  mov @insn_count, #0
         mov @out_base, #0
         mov @watchdog, =WATCHDOG
         mov busy, #0
-        sig #RESETTING
 boot:   mov @control, #0
         mov @status, #0
         mov @error_insn, =-1
@@ -18,15 +17,16 @@ boot:   mov @control, #0
         mov g2l, #0
         mov g2s, #0
         mov s2g, #0
+        sig #RESETTING
 idle:   bf #RESET, reset
         bf #LAUNCH, launch
         j idle
-reset:  beq busy, #0, clean
+reset:  beq busy, #0, boot
+        sig #0
 busy0:  bf #ANSWER, busy1           ; what is on the bus is completed
         j busy0
 busy1:  take t0
         mov busy, #0
-clean:  sig #RESETTING
         j boot
 
 launch: sig #LAUNCHED

@@ -49,8 +49,8 @@ def test_cycles_of_a_micro_operation(core):
         return cycles_of(core, lambda p: p.alu(operation, p.kernel(kernel), (turns, 1, 1),
                                                **options))
 
-    assert gemm(20) - gemm(10) == 80 * 54 + 10 * 7
-    assert alu(20, AluOp.ADD, imm=3) - alu(10, AluOp.ADD, imm=3) == 80 * 81 + 10 * 7
+    assert gemm(20) - gemm(10) == 80 * 55 + 10 * 6
+    assert alu(20, AluOp.ADD, imm=3) - alu(10, AluOp.ADD, imm=3) == 80 * 82 + 10 * 6
     assert alu(20, AluOp.RQT) - alu(10, AluOp.RQT) < 80 * 190
 
 
