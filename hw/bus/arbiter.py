@@ -23,7 +23,8 @@ class AxiArbiter(wiring.Component):
 
     Timing
     ------
-    Addresses take 1 cycle, everything else none. Up to ``depth`` bursts of each kind are
+    Addresses take 1 cycle, everything else none; an address is taken every 2 cycles, so that the
+    masters' ``ready`` does not hang on the slave's. Up to ``depth`` bursts of each kind are
     outstanding.
     """
 
@@ -47,7 +48,7 @@ class AxiArbiter(wiring.Component):
             names = [f"{channel}{field}" for field in ("id", "addr", "len", "size", "burst")]
             valid, ready = getattr(slave, f"{channel}valid"), getattr(slave, f"{channel}ready")
             last = Signal(range(self.count), name=f"{channel}_last")
-            free = (~valid | ready) & Cat(each.i.ready for each in owners).all()
+            free = ~valid & Cat(each.i.ready for each in owners).all()
             with m.If(ready):
                 m.d.sync += valid.eq(0)
             with m.Switch(last):
