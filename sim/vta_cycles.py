@@ -16,7 +16,7 @@ import numpy as np
 from hw.cache import cached_dir
 from hw.tools import run
 from hw.vta.accumulators import accumulator_banks
-from hw.vta.alu import LONG
+from hw.vta.alu_long import LONG
 from hw.vta.config import VtaConfig
 from hw.vta.fetch import FETCH_BURST
 from hw.vta.isa import AluOp, Isa, Memory, Opcode

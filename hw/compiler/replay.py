@@ -18,7 +18,7 @@ from hw.compiler.layout import blocks
 from hw.compiler.schedule import Plan
 from hw.compiler.stream import QUEUES, Stream
 from hw.vta.accumulators import accumulator_banks
-from hw.vta.alu import LONG
+from hw.vta.alu_long import LONG
 from hw.vta.config import VtaConfig
 from hw.vta.fetch import FETCH_BURST
 from hw.vta.isa import Memory, Opcode, Unit

@@ -4,25 +4,20 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.arith.multiply import multiplier
 from hw.copies import copies
 from hw.stream import RegisterSlice
+from hw.vta.alu_long import KINDS, LONG, RESULT_STAGE, long_operation
 from hw.vta.config import VtaConfig
 from hw.vta.gemm import BankUse, Done
 from hw.vta.isa import AluOp, Fault, Isa, Opcode
 from hw.vta.loops import LoopCommand, Loops, Operand
 
-__all__ = ["AluFlags", "AluEngine", "alu_command", "LONG"]
+__all__ = ["AluFlags", "AluEngine", "alu_command"]
 
-LONG = (AluOp.SHR, AluOp.MUL, AluOp.CLIP, AluOp.RQT)  # five stages; the others have one
-_SHORT_STAGES, _LONG_STAGES = 4, 8  # from a request to its write
+_SHORT_STAGES, _LONG_STAGES = 4, RESULT_STAGE  # from a request to its write
 _KINDS = {  # what a lane asks of the operation in a stage
     "s3_min": (3, (AluOp.MIN,)), "s3_max": (3, (AluOp.MAX,)), "s3_add": (3, (AluOp.ADD,)),
-    "s3_shr": (3, (AluOp.SHR,)), "s3_rqt": (3, (AluOp.RQT,)), "s4_rqt": (4, (AluOp.RQT,)),
-    "s5_mul": (5, (AluOp.MUL, AluOp.SHR)), "s5_clip": (5, (AluOp.CLIP,)),
-    "s7_rqt": (7, (AluOp.RQT,)),
-}
-_PRODUCT = 49  # bits of 32 x 16 bits, and of what rounding adds
+} | KINDS
 
 
 class AluFlags(data.StructLayout):
@@ -52,8 +47,8 @@ class AluEngine(wiring.Component):
     """``acc[a] = operation(acc[a], use_imm ? imm : acc[b])``, an element per cycle.
 
     MIN, MAX, ADD and MOV take one cycle, and a micro-operation sees at once what those before it
-    wrote. SHR, MUL, CLIP and RQT (:data:`LONG`) take five; one that uses an element which they are
-    about to write waits for it. It also waits when GEMM or STORE use the same bank.
+    wrote. SHR, MUL, CLIP and RQT (:mod:`hw.vta.alu_long`) take eight; one that uses an element that
+    they are about to write waits for it. It also waits when GEMM or STORE use the same bank.
 
     Members
     -------
@@ -74,8 +69,8 @@ class AluEngine(wiring.Component):
 
     Timing
     ------
-    A result is written 4 cycles after its request, 8 of :data:`LONG`; the first request is 5 cycles
-    after the transfer of a command.
+    A result is written 4 cycles after its request, 11 of the long operations; the first request is
+    5 cycles after the transfer of a command.
     """
 
     def __init__(self, config: VtaConfig, *, entries: int, log_banks: int):
@@ -136,7 +131,7 @@ class AluEngine(wiring.Component):
             "valid": 1, "end": 1, "long": 1, "slow": 1, "fault": Fault, "flags": flags,
             "dst": config.log_acc_depth,
         }), name=f"s{n}") for n in range(_LONG_STAGES + 1)]
-        s0, s4, s8 = stages[0], stages[_SHORT_STAGES], stages[_LONG_STAGES]
+        s0, s4, s11 = stages[0], stages[_SHORT_STAGES], stages[_LONG_STAGES]
         coming_bias = Signal.like(self.bias)
         m.d.comb += coming_bias.eq(coming.src + 1)
         # n: stage n has this index for its destination, whether it is valid or not. The last two:
@@ -242,7 +237,7 @@ class AluEngine(wiring.Component):
                  for name, (stage, ops) in _KINDS.items()}
 
         # Stage 3: short operations are done; the others begin.
-        s8_long = []
+        s11_long = []
         for lane in range(self.lanes):
             x, y = (Signal(signed(32), name=f"s3_{name}_{lane}") for name in ("x", "y"))
             for signal, (s3_data, s3_one_ago) in zip((x, y), operands.values()):
@@ -256,8 +251,8 @@ class AluEngine(wiring.Component):
             ]
             m.d.sync += _lane(s4_short, lane).eq(
                 Mux(here["s3_add"], x + y, Mux(takes_y, y, x)))
-            s8_long.append(self._long(m, here, stages[6].flags.imm, lane, x, y,
-                                      _lane(s3_bias, lane)))
+            s11_long.append(long_operation(m, here, stages[9].flags.imm, lane, x, y,
+                                           _lane(s3_bias, lane)))
 
         # Write: at most one of the two is there. Which one is found a cycle before.
         coming_long, now_long = Signal(), Signal()
@@ -275,8 +270,8 @@ class AluEngine(wiring.Component):
         ]
         for lane, here in enumerate(copies(m, coming_long, self.lanes, "writes_long")):
             m.d.comb += _lane(self.write_data, lane).eq(
-                Mux(here, s8_long[lane], _lane(s4_short, lane)))
-        for chosen, stage in ((~now_long, s4), (now_long, s8)):
+                Mux(here, s11_long[lane], _lane(s4_short, lane)))
+        for chosen, stage in ((~now_long, s4), (now_long, s11)):
             with m.If(chosen):
                 m.d.comb += [self.write_address.eq(stage.dst),
                              self.done.entry.eq(stage.flags.entry),
@@ -287,76 +282,6 @@ class AluEngine(wiring.Component):
                          | Cat(stage.valid | stage.end for stage in stages).any()),
         ]
         return m
-
-    def _long(self, m, kinds, imm, lane, x, y, bias):
-        """One lane of SHR, MUL, CLIP, RQT: operands in stage 3, result in stage 8.
-
-        All are ``(x * w + half) >> shift``, with a clamp of their own. ``kinds``: which operation
-        is in which stage (:data:`_KINDS`); ``imm`` is that in stage 6.
-        """
-        def register(shape, value, stage, name):
-            signal = Signal(shape, name=f"s{stage}_{name}_{lane}", reset_less=True)
-            m.d.sync += signal.eq(value)
-            return signal
-
-        # Stage 3: one factor, one shift. A left shift is a product with a power of two, none if
-        # it is by more than 31 bits. Only RQT has a bias.
-        s3_x, s3_w, s4_shift = Signal(signed(32)), Signal(32), Signal(6, reset_less=True)
-        s4_x, s4_w = register(signed(32), s3_x, 4, "x"), register(signed(32), s3_w, 4, "w")
-        s4_zero = register(signed(8), y[24:], 4, "zero")
-        is_left = y[5:].all()
-        power = Cat(Const(0, 1), (is_left & (y[:5] == 32 - n) for n in range(1, 32)))
-        m.d.comb += [s3_x.eq(x + bias), s3_w.eq(y)]
-        m.d.sync += s4_shift.eq(0)
-        with m.If(kinds["s3_shr"]):
-            m.d.comb += s3_w.eq(Mux(y >= 0, 1, power))
-            with m.If(y >= 0):
-                m.d.sync += s4_shift.eq(Mux(y[5:].any(), 31, y[:5]))
-        with m.Elif(kinds["s3_rqt"]):
-            m.d.sync += s4_shift.eq(y[16:22])
-
-        # Stage 4: products of 16 bits.
-        def multiply(name, shape, a, b):
-            component = multiplier(shape, shape)
-            m.submodules[f"{name}_{lane}"] = component
-            m.d.comb += [component.a.eq(a), component.b.eq(b)]
-            return component.p
-        s5_low = multiply("low", unsigned(16), s3_x[:16], s3_w[:16])
-        s5_high = multiply("high", signed(17), s3_x[16:].as_signed(), s3_w[:16])
-        s5_cross = multiply("cross", unsigned(16), s3_x[:16], s3_w[16:])[:16]
-        s5_clip = register(signed(32), Mux(s4_x < s4_w, s4_x, s4_w), 5, "clip")
-        s5_least = register(signed(32), (-s4_w)[:32].as_signed(), 5, "least")
-        s5_shift = register(6, s4_shift, 5, "shift")
-        s5_zero = register(signed(8), s4_zero, 5, "zero")
-        s5_half = register(_PRODUCT - 2,
-                           Mux(kinds["s4_rqt"] & ~s4_shift[4:].all(),
-                               (1 << s4_shift) >> 1, 0), 5, "half")
-
-        # Stage 5: their sum, with half of what the shift will drop.
-        product = Cat(s5_low, Const(0, 1)).as_signed() + (s5_high << 16)
-        cross = Mux(kinds["s5_mul"], s5_cross, 0)
-        s6_sum = register(signed(_PRODUCT),
-                          Mux(kinds["s5_clip"],
-                              Mux(s5_clip > s5_least, s5_clip, s5_least),
-                              product + (cross << 16) + s5_half), 6, "sum")
-        s6_shift = register(6, s5_shift, 6, "shift")
-        s6_zero = register(signed(8), s5_zero, 6, "zero")
-
-        # Stage 6: shift. The bounds are moved by the zero point, instead of the result.
-        low, high = imm[:8].as_signed(), imm[8:].as_signed()
-        s7_shifted = register(signed(_PRODUCT), Mux(s6_shift[4:].all(), 0, s6_sum >> s6_shift),
-                              7, "shifted")
-        s7_zero = register(signed(8), s6_zero, 7, "zero")
-        s7_least = register(signed(9), low - s6_zero, 7, "least")
-        s7_most  = register(signed(9), high - s6_zero, 7, "most")
-        s7_low   = register(signed(8), low, 7, "low")
-        s7_high  = register(signed(8), Mux(high < low, low, high), 7, "high")
-
-        # Stage 7: zero point and clamp; the lower bound is the stronger one.
-        clamped = Mux(s7_shifted > s7_most, s7_high,
-                      Mux(s7_shifted < s7_least, s7_low,
-                          (s7_shifted[:8] + s7_zero)[:8].as_signed()))
-        return register(32, Mux(kinds["s7_rqt"], clamped, s7_shifted), 8, "long")
 
 
 def _lane(value, lane):

@@ -11,7 +11,7 @@ from hw.memory import Scratchpad, connect_lanes, read_element
 from hw.vta.accumulators import Accumulators, LaneRead
 from hw.vta.alu import AluEngine, AluFlags, alu_command
 from hw.vta.config import VtaConfig
-from hw.vta.fetch import Dispatched
+from hw.vta.fetch import Dispatched, Engine
 from hw.vta.gemm import GemmEngine, GemmFlags, gemm_command
 from hw.vta.isa import Fault, Isa, Memory, Opcode
 from hw.vta.load import Loader
@@ -19,7 +19,7 @@ from hw.vta.load_unit import Stopped, UnitStatus
 from hw.vta.loops import LoopCommand
 from hw.vta.scan import UopScan
 from hw.vta.tokens import TokenPorts
-from hw.vta.window import Engine, Window
+from hw.vta.window import Window
 
 __all__ = ["ComputeUnit"]
 
@@ -197,16 +197,7 @@ class ComputeUnit(wiring.Component):
         head = data.View(layouts[Opcode.FINISH], word)
         load = data.View(layouts[Opcode.LOAD], word)
 
-        # Where it goes. An instruction without work is complete at once.
-        engine = Signal(Engine)
-        with m.If(~self.i.p.empty):
-            with m.Switch(head.opcode):
-                with m.Case(Opcode.LOAD, Opcode.LOAD_PAD):
-                    m.d.comb += engine.eq(Engine.LOAD)
-                with m.Case(Opcode.GEMM, Opcode.DEPTHWISE):
-                    m.d.comb += engine.eq(Engine.GEMM)
-                with m.Case(Opcode.ALU):
-                    m.d.comb += engine.eq(Engine.ALU)
+        engine = self.i.p.engine  # without one, an instruction is complete at once
 
         # Queues in front of GEMM and ALU; their heads begin when the window lets them.
         accepts = {}
@@ -230,7 +221,7 @@ class ComputeUnit(wiring.Component):
             accepts[name] = queue
         room = Signal()
         with m.Switch(engine):
-            with m.Case(Engine.LOAD):
+            with m.Case(Engine.MOVE):
                 m.d.comb += room.eq(loader.i.ready)
             with m.Case(Engine.GEMM):
                 m.d.comb += room.eq(accepts["gemm"].w_rdy)
@@ -255,7 +246,7 @@ class ComputeUnit(wiring.Component):
             window.entry.push_prev.eq(head.push_prev),
             window.entry.push_next.eq(head.push_next),
             window.entry.finish.eq(head.opcode == Opcode.FINISH),
-            loader.i.valid.eq(take & (engine == Engine.LOAD)),
+            loader.i.valid.eq(take & (engine == Engine.MOVE)),
             loader.i.p.word.eq(word),
             loader.i.p.cookie.eq(window.tail),
             accepts["gemm"].w_en.eq(take & (engine == Engine.GEMM)),
@@ -281,7 +272,7 @@ class ComputeUnit(wiring.Component):
                 m.d.comb += idle.eq(1)
                 with m.If(take):
                     with m.Switch(engine):
-                        with m.Case(Engine.LOAD):
+                        with m.Case(Engine.MOVE):
                             m.next = "LOAD"
                         with m.Case(Engine.GEMM, Engine.ALU):
                             m.next = "SCAN"

@@ -1,7 +1,7 @@
 """Fetch: reads the program, finds the unit of each instruction and what is wrong with it."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -9,35 +9,44 @@ from hw.bus.axi import Burst, ReadBeat, RowReader
 from hw.vta.config import VtaConfig
 from hw.vta.isa import EXTENSIONS, TOKENS, AluOp, Fault, Isa, Memory, Opcode, Unit
 
-__all__ = ["FETCH_BURST", "NUMBER_WIDTH", "Dispatched", "Decoder", "Fetch"]
+__all__ = ["FETCH_BURST", "NUMBER_WIDTH", "Engine", "Dispatched", "Decoder", "Fetch"]
 
 NUMBER_WIDTH = 32  # of an instruction, counted from 0
 _INSN_BYTES = 16
 FETCH_BURST = 32  # beats at most: the first LOAD waits for two bursts, and not for a whole program
 
 
-class Dispatched(data.Struct):
-    """An instruction in the queue of its unit; ``fault`` is what it is in error for, by itself.
+class Engine(enum.Enum, shape=2):
+    """Who executes an instruction: MOVE those between DRAM and scratchpads.
 
-    ``empty``: it has nothing to do, but for its tokens.
+    NONE: it has nothing to do, but for its tokens.
     """
+
+    NONE = 0
+    MOVE = 1
+    GEMM = 2
+    ALU  = 3
+
+
+class Dispatched(data.Struct):
+    """An instruction in the queue of its unit; ``fault`` is what it is in error for, by itself."""
 
     word:   128
     number: NUMBER_WIDTH
     fault:  Fault
-    empty:  1
+    engine: Engine
 
 
 class Decoder(wiring.Component):
-    """``unit`` and ``fault`` of an instruction ``word``, as :meth:`Isa.fault` has them, ``empty``.
+    """``unit`` and ``fault`` of an instruction ``word``, as :meth:`Isa.fault` has them, ``engine``.
 
     Members
     -------
     word : ``In(128)``
     unit : ``Out(Unit)``
     fault : ``Out(Fault)``
-    empty : ``Out(1)``
-        It is in error, or no element is moved, or no micro-operation executed.
+    engine : ``Out(Engine)``
+        ``NONE`` if it is in error, or no element is moved, or no micro-operation executed.
 
     Combinational.
     """
@@ -45,7 +54,7 @@ class Decoder(wiring.Component):
     word:  In(128)
     unit:  Out(Unit)
     fault: Out(Fault)
-    empty: Out(1)
+    engine: Out(Engine)
 
     def __init__(self, config: VtaConfig):
         self.config, self.isa = config, Isa(config)
@@ -85,14 +94,16 @@ class Decoder(wiring.Component):
 
         # LOAD of no rows may still write padding.
         loops = data.View(self.isa.layouts[Opcode.GEMM], self.word)
-        executes = _any(head.opcode == opcode for opcode in (Opcode.GEMM, Opcode.ALU,
-                                                             Opcode.DEPTHWISE))
-        m.d.comb += self.empty.eq(
-            (self.fault != Fault.DONE)
-            | ((is_load | is_store) & (load.x_size == 0)) | (is_store & (store.y_size == 0))
-            | (executes & ((loops.uop_end <= loops.uop_bgn) | (loops.iter_out == 0)
-                           | (loops.iter_in == 0)))
-            | (head.opcode == Opcode.FINISH))
+        moves = (load.x_size != 0) & ~(is_store & (store.y_size == 0))
+        executes = ((loops.uop_end > loops.uop_bgn) & (loops.iter_out != 0)
+                    & (loops.iter_in != 0))
+        with m.If(self.fault == Fault.DONE):
+            with m.If(is_load | is_store):
+                m.d.comb += self.engine.eq(Mux(moves, Engine.MOVE, Engine.NONE))
+            with m.Elif(head.opcode == Opcode.ALU):
+                m.d.comb += self.engine.eq(Mux(executes, Engine.ALU, Engine.NONE))
+            with m.Elif((head.opcode == Opcode.GEMM) | (head.opcode == Opcode.DEPTHWISE)):
+                m.d.comb += self.engine.eq(Mux(executes, Engine.GEMM, Engine.NONE))
 
         # In the order of `Isa.fault`.
         with m.If(~legal):
@@ -228,7 +239,7 @@ class Fetch(wiring.Component):
         with m.If(step):
             m.d.sync += [
                 held.word.eq(word), held.number.eq(self.number), held.fault.eq(decoder.fault),
-                held.empty.eq(decoder.empty), unit.eq(decoder.unit), left.eq(left - 1),
+                held.engine.eq(decoder.engine), unit.eq(decoder.unit), left.eq(left - 1),
             ]
             with m.If(failed):
                 m.d.sync += self.error.eq(1)

@@ -79,7 +79,7 @@ class GemmEngine(wiring.Component):
     short_uses, short_bank : ``Out``
         The bank is being read in this cycle, or will be written 4 cycles later.
     long_uses, long_bank : ``Out``
-        The bank will be written 8 cycles later.
+        The bank will be written 11 cycles later.
     done : ``Out(Done(entries))``
         In the cycle of the last write.
     event : ``Out(1)``
@@ -88,7 +88,7 @@ class GemmEngine(wiring.Component):
 
     Timing
     ------
-    The first write is 14 cycles after the transfer of a command. One micro-operation per cycle,
+    The first write is 17 cycles after the transfer of a command. One micro-operation per cycle,
     also from command to command. After a fault nothing is executed until reset.
     """
 
@@ -159,7 +159,7 @@ class GemmEngine(wiring.Component):
             "valid": 1, "end": 1, "fault": Fault, "flags": flags, "dst": config.log_acc_depth,
             "row": max(config.log_block, 1), "same": 4,
         })
-        stages = [Signal(layout, name=f"s{n}") for n in range(13)]
+        stages = [Signal(layout, name=f"s{n}") for n in range(16)]
         failed = fault != Fault.DONE
         # Which of the four steps before it, valid or not, have the same accumulator.
         s0_same = Signal(4)
@@ -176,100 +176,102 @@ class GemmEngine(wiring.Component):
         for stage, following in zip(stages, stages[1:]):
             m.d.sync += following.eq(stage)
 
-        # Stage 1: read input and weight. They arrive in stage 2.
-        s1_src, s1_wgt = (Signal.like(address, reset_less=True)
-                          for address in (self.inp_address, self.wgt_address))
-        m.d.sync += [s1_src.eq(step.src), s1_wgt.eq(wgt)]
-        s1_reads = stages[1].valid & ~stages[1].flags.reset
-        m.d.comb += [
-            self.inp_en.eq(s1_reads), self.inp_address.eq(s1_src),
-            self.wgt_en.eq(s1_reads), self.wgt_address.eq(s1_wgt),
-        ]
-        s9_total = self._dot_products(m, stages)
+        # Stage 3: read input and weight, whose memories lie all over the device. They arrive in
+        # stage 4.
+        for name, address, first in (("src", self.inp_address, step.src),
+                                     ("wgt", self.wgt_address, wgt)):
+            for stage in (1, 2, 3):
+                later = Signal.like(address, name=f"s{stage}_{name}", reset_less=True)
+                m.d.sync += later.eq(first)
+                first = later
+            m.d.comb += address.eq(first)
+        s3_reads = stages[3].valid & ~stages[3].flags.reset
+        m.d.comb += [self.inp_en.eq(s3_reads), self.wgt_en.eq(s3_reads)]
+        s12_total = self._dot_products(m, stages)
 
-        # Stage 6: read the accumulator, unless it is about to be forwarded. Stage 7: it arrives.
+        # Stage 9: read the accumulator, unless it is about to be forwarded. Stage 10: it arrives.
         # Who uses the ports is found a stage before, and kept in registers: many look at it.
         def follows(n, distance):  # whether the step that much before it has its accumulator
             return stages[n].same[distance - 1] & stages[n + distance].valid
-        s5_reads = Signal()
+        s8_reads = Signal()
         m.d.comb += [
-            s5_reads.eq(stages[5].valid & ~follows(5, 1) & ~stages[5].flags.reset
-                        & ~stages[5].flags.overwrite),
-            self.read_address.eq(stages[6].dst),
+            s8_reads.eq(stages[8].valid & ~follows(8, 1) & ~stages[8].flags.reset
+                        & ~stages[8].flags.overwrite),
+            self.read_address.eq(stages[9].dst),
         ]
-        m.d.sync += self.read_en.eq(s5_reads)
+        m.d.sync += self.read_en.eq(s8_reads)
 
-        # Stage 8: results of two to four cycles ago were still on their way.
-        s8_acc, s9_acc, s10_result, s11_result, s12_result = (
+        # Stage 11: results of two to four cycles ago were still on their way.
+        s11_acc, s12_acc, s13_result, s14_result, s15_result = (
             Signal.like(self.write_data, name=name, reset_less=True)
-            for name in ("s8_acc", "s9_acc", "s10_result", "s11_result", "s12_result"))
+            for name in ("s11_acc", "s12_acc", "s13_result", "s14_result", "s15_result"))
         m.d.sync += [
-            s8_acc.eq(self.read_data),
-            s11_result.eq(s10_result), s12_result.eq(s11_result),
+            s11_acc.eq(self.read_data),
+            s14_result.eq(s13_result), s15_result.eq(s14_result),
         ]
 
-        # Stage 9: accumulate. What all lanes look at has a copy for each.
-        lanes = len(s9_total)
-        s8_ago = [copies(m, follows(7, distance), lanes, f"s8_{distance}_ago")
+        # Stage 12: accumulate. What all lanes look at has a copy for each.
+        lanes = len(s12_total)
+        s11_ago = [copies(m, follows(10, distance), lanes, f"s11_{distance}_ago")
                   for distance in (2, 3, 4)]
-        s9_one_ago, s9_fresh, s9_reset = (copies(m, bit, lanes, name) for name, bit in (
-            ("s9_one_ago", follows(8, 1)),
-            ("s9_fresh", stages[8].flags.reset | stages[8].flags.overwrite),
-            ("s9_reset", stages[8].flags.reset)))
-        for k, total in enumerate(s9_total):
+        s12_one_ago, s12_fresh, s12_reset = (copies(m, bit, lanes, name) for name, bit in (
+            ("s12_one_ago", follows(11, 1)),
+            ("s12_fresh", stages[11].flags.reset | stages[11].flags.overwrite),
+            ("s12_reset", stages[11].flags.reset)))
+        for k, total in enumerate(s12_total):
             lane = slice(32 * k, 32 * k + 32)
-            two, three, four = (ago[k] for ago in s8_ago)
-            m.d.sync += s9_acc[lane].eq(
-                Mux(two, s10_result[lane],
-                    Mux(three, s11_result[lane], Mux(four, s12_result[lane], s8_acc[lane]))))
-            old = Mux(s9_one_ago[k], s10_result[lane], s9_acc[lane])
-            m.d.sync += s10_result[lane].eq(Mux(s9_fresh[k], 0, old)
-                                           + Mux(s9_reset[k], 0, total))
+            two, three, four = (ago[k] for ago in s11_ago)
+            m.d.sync += s12_acc[lane].eq(
+                Mux(two, s13_result[lane],
+                    Mux(three, s14_result[lane], Mux(four, s15_result[lane], s11_acc[lane]))))
+            old = Mux(s12_one_ago[k], s13_result[lane], s12_acc[lane])
+            m.d.sync += s13_result[lane].eq(Mux(s12_fresh[k], 0, old)
+                                           + Mux(s12_reset[k], 0, total))
 
-        # Stage 10: write, unless the next one will.
+        # Stage 13: write, unless the next one will.
         def writes(n):
             return stages[n].valid & (stages[n].end
                                       | ~(stages[n - 1].valid & stages[n - 1].same[0]))
         m.d.comb += [
-            self.coming.valid.eq(writes(9)), self.coming.bank.eq(stages[9].dst),
-            self.write_address.eq(stages[10].dst),
-            self.write_data.eq(s10_result),
-            self.done.valid.eq(stages[10].end),
-            self.done.entry.eq(stages[10].flags.entry),
-            self.done.fault.eq(stages[10].fault),
-            self.short_bank.eq(stages[6].dst),
+            self.coming.valid.eq(writes(12)), self.coming.bank.eq(stages[12].dst),
+            self.write_address.eq(stages[13].dst),
+            self.write_data.eq(s13_result),
+            self.done.valid.eq(stages[13].end),
+            self.done.entry.eq(stages[13].flags.entry),
+            self.done.fault.eq(stages[13].fault),
+            self.short_bank.eq(stages[9].dst),
             self.long_bank.eq(stages[2].dst),
-            self.event.eq(stages[10].valid),
+            self.event.eq(stages[13].valid),
             self.busy.eq(~loops.i.ready | Cat(stage.valid | stage.end
-                                              for stage in stages[:11]).any()),
+                                              for stage in stages[:14]).any()),
         ]
         m.d.sync += [
             self.write_en.eq(self.coming.valid),
-            self.short_uses.eq(s5_reads | writes(5)), self.long_uses.eq(writes(1)),
+            self.short_uses.eq(s8_reads | writes(8)), self.long_uses.eq(writes(1)),
         ]
         return m
 
     def _dot_products(self, m, stages):
-        """Operands in stage 3, products in stage 6, their sums in stage 9."""
+        """Operands in stage 5, products in stage 8, their sums in stage 12."""
         config = self.config
         block = config.block
-        s3_inp, s3_wgt, s4_inp, s4_wgt = (
+        s5_inp, s5_wgt, s6_inp, s6_wgt = (
             Signal.like(operand, name=f"s{stage}_{name}", reset_less=True)
-            for stage in (3, 4) for name, operand in (("inp", self.inp), ("wgt", self.wgt)))
-        m.d.sync += [s3_inp.eq(self.inp), s3_wgt.eq(self.wgt)]
-        m.d.sync += [s4_inp.eq(s3_inp), s4_wgt.eq(s3_wgt)]
+            for stage in (5, 6) for name, operand in (("inp", self.inp), ("wgt", self.wgt)))
+        m.d.sync += [s5_inp.eq(self.inp), s5_wgt.eq(self.wgt)]
+        m.d.sync += [s6_inp.eq(s5_inp), s6_wgt.eq(s5_wgt)]
         if config.extensions:  # one row of the weights on the diagonal, and nothing beside it
-            row = stages[3].row
-            depthwise = copies(m, stages[2].flags.depthwise, block, "s3_depthwise")
+            row = stages[5].row
+            depthwise = copies(m, stages[4].flags.depthwise, block, "s5_depthwise")
             for o in range(block):
                 with m.If(depthwise[o]):
                     m.d.sync += [
-                        s4_wgt.word_select(o, 8 * block).eq(0),
-                        _byte(s4_wgt, o * block + o).eq(
-                            Array(_byte(s3_wgt, k * block + o) for k in range(block))[row]),
+                        s6_wgt.word_select(o, 8 * block).eq(0),
+                        _byte(s6_wgt, o * block + o).eq(
+                            Array(_byte(s5_wgt, k * block + o) for k in range(block))[row]),
                     ]
-        # Sums in three steps, as even as they can be.
-        log_steps = [(config.log_block + n) // 3 for n in (2, 1, 0)]
+        # Sums in four steps, as even as they can be.
+        log_steps = [(config.log_block + n) // 4 for n in (3, 2, 1, 0)]
         totals = []
         for n in range(config.batch):
             for o in range(block):
@@ -278,8 +280,8 @@ class GemmEngine(wiring.Component):
                     multiply = multiplier(signed(8), signed(8))
                     m.submodules[f"product_{n}_{o}_{l}"] = multiply
                     m.d.comb += [
-                        multiply.a.eq(_byte(s4_inp, n * block + l)),
-                        multiply.b.eq(_byte(s4_wgt, o * block + l)),
+                        multiply.a.eq(_byte(s6_inp, n * block + l)),
+                        multiply.b.eq(_byte(s6_wgt, o * block + l)),
                     ]
                     terms.append(multiply.p)
                 for number, log_step in enumerate(log_steps):
@@ -288,7 +290,7 @@ class GemmEngine(wiring.Component):
                     sums = []
                     for k, group in enumerate(groups):
                         total = Signal(signed(len(group[0]) + log_step),
-                                       name=f"s{7 + number}_sum_{n}_{o}_{k}",
+                                       name=f"s{9 + number}_sum_{n}_{o}_{k}",
                                        reset_less=True)
                         m.d.sync += total.eq(sum(group[1:], group[0]))
                         sums.append(total)

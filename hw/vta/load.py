@@ -210,6 +210,7 @@ class Loader(wiring.Component):
             (("top", plan.x_size.shape()), ("bottom", plan.x_size.shape()), ("end", 33),
              ("last_row", 33), ("reach", 33), ("past", past_width)))
         outside, too_long, range_last = Signal(), Signal(), Signal.like(plan.position)
+        first_pad, last_pad, no_rows = Signal.like(top), Signal.like(top), Signal()
 
         # Of each memory type: base, bytes, depth, and how elements lie in beats.
         base, log_size, depth = Signal(config.address_width), Signal(4), Signal(17)
@@ -249,7 +250,7 @@ class Loader(wiring.Component):
                 m.d.sync += [
                     width.eq(load.x_pad_0 + load.x_size + load.x_pad_1),
                     height.eq(load.y_pad_0 + y_size + load.y_pad_1),
-                    rows.eq(y_size),
+                    rows.eq(y_size), no_rows.eq(y_size == 0),
                 ]
                 m.next = "TOP"
             with m.State("TOP"):
@@ -273,15 +274,19 @@ class Loader(wiring.Component):
             with m.State("END"):
                 # A row behind the last address is not there.
                 m.d.sync += [end.eq(product + load.sram_base),
-                             outside.eq((past > 1 << config.address_width) & (y_size != 0))]
+                             outside.eq((past > 1 << config.address_width) & ~no_rows)]
                 m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [too_long.eq(end > depth), range_last.eq(end - 1)]
+                m.d.sync += [
+                    too_long.eq(end > depth), range_last.eq(end - 1),
+                    first_pad.eq(top + Mux(no_rows, bottom, load.x_pad_0)),
+                    last_pad.eq(bottom + load.x_pad_1),
+                ]
                 m.next = "PLAN"
             with m.State("PLAN"):
                 m.d.comb += plans.w_en.eq(1)
                 with m.If(plans.w_rdy):
-                    with m.If(plan.skip | (rows == 0)):
+                    with m.If(plan.skip | no_rows):
                         m.next = "IDLE"
                     with m.Else():
                         m.next = "ROWS"
@@ -304,9 +309,9 @@ class Loader(wiring.Component):
             plan.position.eq(load.sram_base),
             plan.x_size.eq(load.x_size),
             plan.y_size.eq(y_size),
-            plan.first_pad.eq(top + Mux(y_size == 0, bottom, load.x_pad_0)),
+            plan.first_pad.eq(first_pad),
             plan.row_pad.eq(load.x_pad_0 + load.x_pad_1),
-            plan.last_pad.eq(bottom + load.x_pad_1),
+            plan.last_pad.eq(last_pad),
             plan.offset.eq(in_beat),
             plan.stride.eq(load.x_stride),
             plan.skip.eq(command.skip | too_long | outside),

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from hw.bus.axi import Burst, ReadBeat
 from hw.vta.config import VtaConfig
-from hw.vta.fetch import NUMBER_WIDTH, Dispatched
+from hw.vta.fetch import NUMBER_WIDTH, Dispatched, Engine
 from hw.vta.isa import Fault, Isa, Memory, Opcode
 from hw.vta.load import Loader, write_lanes
 from hw.vta.tokens import TokenPorts
@@ -106,7 +106,7 @@ class LoadUnit(wiring.Component):
             label.push.eq(insn.push_next),
             loader.i.p.word.eq(self.i.p.word),
             loader.i.p.fault.eq(self.i.p.fault),
-            loader.i.p.skip.eq(self.i.p.empty),
+            loader.i.p.skip.eq(self.i.p.engine == Engine.NONE),
             loader.i.p.cookie.eq(label),
         ]
 

@@ -11,7 +11,7 @@ from hw.bus.axi import INCR, Axi4, Bursts
 from hw.stream import Queue
 from hw.vta.accumulators import LaneRead, store_lanes
 from hw.vta.config import VtaConfig
-from hw.vta.fetch import NUMBER_WIDTH, Dispatched
+from hw.vta.fetch import NUMBER_WIDTH, Dispatched, Engine
 from hw.vta.isa import Fault, Isa, Memory, Opcode
 from hw.vta.load import Transfer
 from hw.vta.load_unit import Stopped, UnitStatus
@@ -194,9 +194,9 @@ class StoreUnit(wiring.Component):
                         label.number.eq(self.i.p.number), label.push.eq(waiting.push_prev),
                         label.fault.eq(self.i.p.fault),
                     ]
-                    m.d.sync += label.empty.eq(self.i.p.empty)
+                    m.d.sync += label.empty.eq(self.i.p.engine == Engine.NONE)
                     m.next = "ROW"
-                    with m.If(self.i.p.empty):
+                    with m.If(self.i.p.engine == Engine.NONE):
                         m.next = "LABEL"
             with m.State("ROW"):
                 m.d.sync += [rows.eq(insn.y_size), element.eq(insn.dram_base),

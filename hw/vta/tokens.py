@@ -42,13 +42,14 @@ class TokenQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         more, less = self.push & ~self.full, self.pop & self.available
-        m.d.sync += self.level.eq(self.level + more - less)
         # `available` and `full` are registers of their own: whether an instruction begins hangs
-        # on them.
+        # on them. Both events come late, and only choose.
         with m.If(more & ~less):
-            m.d.sync += [self.available.eq(1), self.full.eq(self.level[1:].all() & ~self.level[0])]
+            m.d.sync += [self.level.eq(self.level + 1), self.available.eq(1),
+                         self.full.eq(self.level[1:].all() & ~self.level[0])]
         with m.If(less & ~more):
-            m.d.sync += [self.available.eq(self.level != 1), self.full.eq(0)]
+            m.d.sync += [self.level.eq(self.level - 1), self.available.eq(self.level != 1),
+                         self.full.eq(0)]
         if platform == "formal":
             m.d.comb += [Assert(self.available == (self.level != 0)),
                          Assert(self.full == self.level.all())]

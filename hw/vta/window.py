@@ -1,24 +1,15 @@
 """The window: instructions of the compute unit that are under way, and who waits for whom."""
 
 from amaranth import *
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.vta.config import VtaConfig
-from hw.vta.fetch import NUMBER_WIDTH
+from hw.vta.fetch import NUMBER_WIDTH, Engine
 from hw.vta.gemm import Done
 from hw.vta.isa import Fault
 
-__all__ = ["Engine", "Entry", "Ranges", "Window"]
-
-
-class Engine(enum.Enum, shape=2):
-    """Who executes an instruction; ``NONE``: it is complete as soon as it has its tokens."""
-
-    NONE = 0
-    LOAD = 1
-    GEMM = 2
-    ALU  = 3
+__all__ = ["Entry", "Ranges", "Window"]
 
 
 class Span(data.StructLayout):
@@ -106,12 +97,12 @@ class Window(wiring.Component):
             with m.If(done.valid):
                 m.d.comb += completed.bit_select(done.entry, 1).eq(1)
         m.d.comb += [
-            self.full.eq(self.count == size),
             self.oldest.eq(entries[head]),
             self.leaving.eq((self.count != 0) & ~running.bit_select(head, 1)),
         ]
         m.d.sync += [
             self.count.eq(self.count + self.enter - self.leave),
+            self.full.eq(~self.leave & Mux(self.enter, self.count == size - 1, self.full)),
             running.eq(running & ~completed),
         ]
         with m.If(self.leave):
