@@ -95,10 +95,13 @@ class Bursts(wiring.Component):
         left = Signal(self.count_width, reset_less=True)
         tag  = Signal()
         log_block = exact_log2(self.block)
-        # `some` are left, `most` to the end of the block: registers, since much hangs on `i.ready`.
+        # `some` are left, `most` to the end of the block; it is the last one (`fits`), or `others`
+        # follow. Registers, since much hangs on `i.ready`.
         some, most, fits, step = Signal(), Signal(9), Signal(), Signal()
+        others = Signal(self.count_width)
+        place = Signal(max(self.count_width, log_block) + 1)  # of the last beat, from the block on
         m.d.comb += [
-            fits.eq(left <= most),
+            place.eq(self.i.p.beat[:log_block] + self.i.p.beats - 1),
             step.eq(some & (~self.o.valid | self.o.ready) & ~self.halt),
             self.i.ready.eq(~some | (step & fits)),
             self.busy.eq(some | self.o.valid),
@@ -112,14 +115,17 @@ class Bursts(wiring.Component):
                 self.o.p.beats.eq(Mux(fits, left, most)),
                 self.o.p.tag.eq(tag & fits),
                 beat.eq(((beat >> log_block) + 1) << log_block),
-                left.eq(Mux(fits, 0, left - most)),
+                left.eq(left - most),
                 most.eq(self.block),
                 some.eq(~fits),
+                others.eq(others - 1),
+                fits.eq(others == 1),
             ]
         with m.If(self.i.ready & self.i.valid):
             m.d.sync += [
                 beat.eq(self.i.p.beat), left.eq(self.i.p.beats), tag.eq(self.i.p.tag),
                 most.eq(self.block - self.i.p.beat[:log_block]), some.eq(self.i.p.beats != 0),
+                others.eq(place >> log_block), fits.eq(place[log_block:] == 0),
             ]
         return m
 
