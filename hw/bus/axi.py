@@ -1,6 +1,7 @@
 """AXI4: rows of a memory become bursts, several of them outstanding; readers share one port."""
 
 from amaranth import *
+from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -126,6 +127,13 @@ class Bursts(wiring.Component):
                 beat.eq(self.i.p.beat), left.eq(self.i.p.beats), tag.eq(self.i.p.tag),
                 most.eq(self.block - self.i.p.beat[:log_block]), some.eq(self.i.p.beats != 0),
                 others.eq(place >> log_block), fits.eq(place[log_block:] == 0),
+            ]
+        if platform == "formal":  # what induction has to know of the registers
+            end = Signal(len(place) + 1)
+            m.d.comb += [
+                end.eq(self.block - most + left),
+                Assert(~some | ((left != 0) & (most != 0) & (most <= self.block)
+                                & (others == (end - 1) >> log_block) & (fits == (others == 0)))),
             ]
         return m
 
