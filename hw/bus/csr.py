@@ -33,8 +33,8 @@ class AxiLiteSlave(wiring.Component):
 
     Timing
     ------
-    A write takes place when address and data have both come, in any order. One access of each kind
-    per 2 cycles.
+    A write takes place when address and data have both come, in any order; one per 2 cycles. A
+    register is read in the cycle after its address came, as many are far away; one per 3 cycles.
     """
 
     def __init__(self, *, address_width: int):
@@ -51,19 +51,22 @@ class AxiLiteSlave(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         axi = self.axi
+        reading = Signal()
         m.d.comb += [
             self.write_en.eq(axi.awvalid & axi.wvalid & ~axi.bvalid),
             axi.awready.eq(self.write_en), axi.wready.eq(self.write_en),
             self.write_address.eq(axi.awaddr), self.write_data.eq(axi.wdata),
             self.write_strobe.eq(axi.wstrb),
-            axi.arready.eq(axi.arvalid & ~axi.rvalid),
-            self.read_address.eq(axi.araddr),
+            axi.arready.eq(axi.arvalid & ~reading & ~axi.rvalid),
         ]
         with m.If(self.write_en):
             m.d.sync += axi.bvalid.eq(1)
         with m.Elif(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
+        m.d.sync += reading.eq(axi.arready)
         with m.If(axi.arready):
+            m.d.sync += self.read_address.eq(axi.araddr)
+        with m.If(reading):
             m.d.sync += [axi.rvalid.eq(1), axi.rdata.eq(self.read_data)]
         with m.Elif(axi.rready):
             m.d.sync += axi.rvalid.eq(0)

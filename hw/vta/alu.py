@@ -199,8 +199,8 @@ class AluEngine(wiring.Component):
 
         # Stage 1: operands arrive. Stage 2: results of two to four cycles ago were on their way.
         acc = Signal.like(self.write_data).shape()
-        s4_short, s5_short, s6_short = (Signal(acc, name=f"s{n}_short", reset_less=True)
-                                        for n in (4, 5, 6))
+        s4_short = Signal(acc)
+        s5_short, s6_short = (Signal(acc, name=f"s{n}_short", reset_less=True) for n in (5, 6))
         m.d.sync += [s5_short.eq(s4_short), s6_short.eq(s5_short)]
         operands = {}
         for name in ("dst", "src"):
@@ -236,7 +236,11 @@ class AluEngine(wiring.Component):
                               self.lanes, name)
                  for name, (stage, ops) in _KINDS.items()}
 
-        # Stage 3: short operations are done; the others begin.
+        # Stage 3: short operations are done; the others begin. A result is the union of a sum and a
+        # choice, of which one is 0: that saves a multiplexer here.
+        s4_sum, s4_choice = (Signal(acc, name=f"s4_{name}", reset_less=True)
+                             for name in ("sum", "choice"))
+        m.d.comb += s4_short.eq(s4_sum | s4_choice)
         s11_long = []
         for lane in range(self.lanes):
             x, y = (Signal(signed(32), name=f"s3_{name}_{lane}") for name in ("x", "y"))
@@ -249,8 +253,10 @@ class AluEngine(wiring.Component):
                 less.eq(x < y),
                 takes_y.eq(Mux(here["s3_min"], ~less, ~here["s3_max"] | less)),  # or MOV
             ]
-            m.d.sync += _lane(s4_short, lane).eq(
-                Mux(here["s3_add"], x + y, Mux(takes_y, y, x)))
+            m.d.sync += [
+                _lane(s4_sum, lane).eq(Mux(here["s3_add"], x + y, 0)),
+                _lane(s4_choice, lane).eq(Mux(here["s3_add"], 0, Mux(takes_y, y, x))),
+            ]
             s11_long.append(long_operation(m, here, stages[9].flags.imm, lane, x, y,
                                            _lane(s3_bias, lane)))
 

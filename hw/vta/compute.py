@@ -2,12 +2,12 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.bus.axi import Burst, ReadBeat
 from hw.memory import Scratchpad, connect_lanes, read_element
+from hw.stream import RegisterSlice
 from hw.vta.accumulators import Accumulators, LaneRead
 from hw.vta.alu import AluEngine, AluFlags, alu_command
 from hw.vta.config import VtaConfig
@@ -23,8 +23,7 @@ from hw.vta.window import Window
 
 __all__ = ["ComputeUnit"]
 
-_WINDOW = 8   # instructions under way
-_WAITING = 2  # of them in front of GEMM, and of ALU
+_WINDOW = 8  # instructions under way
 
 
 class ComputeUnit(wiring.Component):
@@ -206,17 +205,15 @@ class ComputeUnit(wiring.Component):
             ("alu", alu, AluFlags(_WINDOW), alu_command),
         ):
             layout = LoopCommand(config, unit.operands, flags)
-            queue = SyncFIFO(width=layout.size, depth=_WAITING)
-            m.submodules[f"{name}_queue"] = queue
-            incoming = Signal(layout, name=f"{name}_command")
-            command(m, config, word, window.tail, incoming)
-            outgoing = data.View(layout, queue.r_data)
+            # A register slice holds two.
+            m.submodules[f"{name}_queue"] = queue = RegisterSlice(layout)
+            command(m, config, word, window.tail, queue.i.payload)
+            outgoing = queue.o.payload
             allowed = window.ready.bit_select(outgoing.flags.entry, 1)
             m.d.comb += [
-                queue.w_data.eq(incoming),
                 unit.i.payload.eq(outgoing),
-                unit.i.valid.eq(queue.r_rdy & allowed),
-                queue.r_en.eq(unit.i.ready & allowed),
+                unit.i.valid.eq(queue.o.valid & allowed),
+                queue.o.ready.eq(unit.i.ready & allowed),
             ]
             accepts[name] = queue
         room = Signal()
@@ -224,9 +221,9 @@ class ComputeUnit(wiring.Component):
             with m.Case(Engine.MOVE):
                 m.d.comb += room.eq(loader.i.ready)
             with m.Case(Engine.GEMM):
-                m.d.comb += room.eq(accepts["gemm"].w_rdy)
+                m.d.comb += room.eq(accepts["gemm"].i.ready)
             with m.Case(Engine.ALU):
-                m.d.comb += room.eq(accepts["alu"].w_rdy)
+                m.d.comb += room.eq(accepts["alu"].i.ready)
             with m.Default():
                 m.d.comb += room.eq(1)
 
@@ -249,8 +246,8 @@ class ComputeUnit(wiring.Component):
             loader.i.valid.eq(take & (engine == Engine.MOVE)),
             loader.i.p.word.eq(word),
             loader.i.p.cookie.eq(window.tail),
-            accepts["gemm"].w_en.eq(take & (engine == Engine.GEMM)),
-            accepts["alu"].w_en.eq(take & (engine == Engine.ALU)),
+            accepts["gemm"].i.valid.eq(take & (engine == Engine.GEMM)),
+            accepts["alu"].i.valid.eq(take & (engine == Engine.ALU)),
             self.status.wait_prev.eq(idle & self.i.valid & missing_prev),
             self.status.wait_next.eq(idle & self.i.valid & missing_next),
         ]

@@ -155,7 +155,7 @@ class VtaCore(wiring.Component):
         idle = ~Cat(part.status.busy for part in units.values()).any()
         empty = Cat((queue.level == 0) & ~heads[unit].o.valid for unit, queue in queues.items())
         complete, stuck, settle = Signal(), Signal(), Signal(range(_SETTLE + 1))
-        m.d.comb += complete.eq(~fetch.busy & empty.all()
+        m.d.sync += complete.eq(~fetch.busy & empty.all() & ~registers.launch
                                 & Cat(part.status.empty for part in units.values()).all())
         m.d.sync += stuck.eq(idle & (~fetch.busy | fetch.blocked) & Cat(*waits.values()).any()
                              & (empty | Cat(*waits.values())).all())
@@ -198,7 +198,7 @@ class VtaCore(wiring.Component):
                 pass
             with m.Elif((settle == _SETTLE) | expired):
                 m.d.sync += [failed.eq(1), fault.eq(Fault.DEADLOCK), number.eq(oldest)]
-            with m.Elif(complete & ~registers.launch):
+            with m.Elif(complete):
                 m.d.comb += end.eq(1)
                 with m.If(~finished):
                     m.d.sync += [failed.eq(1), fault.eq(Fault.NO_FINISH)]

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from hw.arith.multiply import multiplier
 from hw.bus.axi import INCR, Axi4, Bursts
-from hw.stream import Queue
+from hw.stream import Queue, RegisterSlice
 from hw.vta.accumulators import LaneRead, store_lanes
 from hw.vta.config import VtaConfig
 from hw.vta.fetch import NUMBER_WIDTH, Dispatched, Engine
@@ -259,28 +259,32 @@ class StoreUnit(wiring.Component):
         offset = row.offset[:exact_log2(lanes)] if lanes > 1 else Const(0, 1)
         take, fire, last = Signal(), Signal(), Signal()
         banks = len(self.read.banks)
-        request = Signal(data.StructLayout({
-            "count": count.shape(), "offset": offset.shape(), "end": 1, "saturate": 1}))
+        layout_of_request = data.StructLayout({
+            "address": row.position.shape(), "banks": banks,
+            "count": count.shape(), "offset": offset.shape(), "end": 1, "saturate": 1})
+        # Whether the scratchpad is free comes late.
+        m.submodules.requests = requests = RegisterSlice(layout_of_request)
+        request, asked = requests.o.p, requests.i.p
         m.d.comb += [
             room.eq(lanes - offset),
             count.eq(Mux(row.step != 1, 1, Mux(row.count < room, row.count, room))),
             last.eq(Mux(row.step != 1, row.count == 1, row.count <= room)),
-            take.eq(active & (free != 0) & (~self.read.valid | self.read.ready)),
+            take.eq(requests.i.valid & requests.i.ready),
             fire.eq(self.read.valid & self.read.ready),
+            requests.i.valid.eq(active & (free != 0)),
+            asked.address.eq(row.position),
+            asked.banks.eq(Cat((bank - row.position)[:exact_log2(banks)] < count
+                               for bank in range(banks))),
+            asked.count.eq(count), asked.offset.eq(offset), asked.saturate.eq(row.saturate),
+            asked.end.eq(last | (offset + count == lanes)),
+            self.read.valid.eq(requests.o.valid), requests.o.ready.eq(self.read.ready),
+            self.read.address.eq(request.address), self.read.banks.eq(request.banks),
         ]
-        with m.If(fire):
-            m.d.sync += self.read.valid.eq(0)
         with m.If(take):
             m.d.sync += [
                 row.position.eq(row.position + Mux(row.step != 1, row.step, count)),
                 row.count.eq(row.count - count),
                 row.offset.eq(offset + count),
-                self.read.valid.eq(1), self.read.address.eq(row.position),
-                self.read.banks.eq(Cat((bank - row.position)[:exact_log2(banks)] < count
-                                       for bank in range(banks))),
-                request.count.eq(count), request.offset.eq(offset),
-                request.saturate.eq(row.saturate),
-                request.end.eq(last | (offset + count == lanes)),
             ]
         with m.If(~active | (take & last)):
             m.d.comb += sources.r_en.eq(1)
@@ -288,7 +292,7 @@ class StoreUnit(wiring.Component):
 
         # The data comes a cycle later; lane n of it belongs to place `offset + n` of the beat.
         s1, s2, s3 = Signal(), Signal(), Signal()
-        s1_request, s2_request = Signal.like(request), Signal.like(request)
+        s1_request, s2_request = Signal(layout_of_request), Signal(layout_of_request)
         s2_data  = Signal.like(self.read.data, reset_less=True)
         s3_item  = Signal(layout, reset_less=True)
         m.d.sync += [s1.eq(fire), s2.eq(s1), s3.eq(s2), s1_request.eq(request),

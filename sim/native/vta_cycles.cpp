@@ -110,6 +110,7 @@ extern "C" i64 npu_vta_cycles(const Setup* setup, const Insn* insns, i64 insn_co
         quiet = moves ? 0 : quiet + 1;
         if (quiet > setup->timeout) return -1 - core.now;
     }
+    core.cycle(moves);  // that all is complete is a register
     result->cycles = core.now - 1;
     return result->cycles;
 }

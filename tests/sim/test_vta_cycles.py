@@ -154,7 +154,7 @@ def test_times_and_causes():
     program = conv_tile(config)
     found = model(config, program)
     assert (found.taken <= found.begin).all() and (found.begin <= found.done).all()
-    assert (found.done <= found.left).all() and found.left.max() == found.cycles - 1
+    assert (found.done <= found.left).all() and found.left.max() == found.cycles - 2
     store = [n for n, word in enumerate(program.words) if word & 7 == 1]
     assert all(found.taken[n] > found.left[n - 1] for n in store)  # the requantise before it
     for part in PARTS:

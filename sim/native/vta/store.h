@@ -21,8 +21,8 @@ struct Store {
     i64 confirmed = 0;
     // Read.
     Source row{};
-    Request request{};
-    bool row_active = false, passed[4] = {}, passed_end[4] = {};
+    Request request{}, spare{};  // a register slice
+    bool slice_empty = true, row_active = false, passed[4] = {}, passed_end[4] = {};
     i64 free = ELEMENTS;
     Buffered elements{ELEMENTS};
     std::deque<bool> element_ends;
@@ -62,7 +62,7 @@ struct Store {
         missing = next >= 0 && insns[next].pops >> G2S & 1 && !tokens[G2S];
         start = state == 0 && next >= 0 && !missing && in_turn;
         fire = request.valid && granted;
-        take_row = row_active && free && (!request.valid || fire);
+        take_row = row_active && free && slice_empty;
         row_offset = row.offset & (lanes - 1);
         row_count = row.step != 1 ? 1 : std::min(row.count, lanes - row_offset);
         aw_go = bursts.offered && lengths.writable() && answers.writable();
@@ -165,18 +165,25 @@ struct Store {
         passed[1] = fire;
         passed_end[1] = request.end;
         if (fire) {
-            request.valid = false;
             if (!times[request.insn].begin) times[request.insn].begin = now;
             times[request.insn].done = now;
         }
         const bool last = row.count == row_count;
         const bool next_row = !row_active || (take_row && last);
+        Request asked{};
         if (take_row) {
-            request = {row.position, row_count, row.insn, true,
+            asked = {row.position, row_count, row.insn, true,
                        last || row_offset + row_count == lanes};
             row.position += row.step != 1 ? row.step : row_count;
             row.count -= row_count;
             row.offset = row_offset + row_count;
+        }
+        if (!request.valid || fire) {
+            request = slice_empty ? asked : spare;
+            slice_empty = true;
+        } else if (take_row) {
+            spare = asked;
+            slice_empty = false;
         }
         if (next_row) {
             row_active = sources.readable();
