@@ -1,7 +1,6 @@
 """AXI4: rows of a memory become bursts, several of them outstanding; readers share one port."""
 
 from amaranth import *
-from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -83,6 +82,11 @@ class Bursts(wiring.Component):
         self.beat_width, self.count_width = beat_width, count_width
         self.page_beats, self.longest = _PAGE // beat_bytes, longest
         self.block = 1 << min(self.page_beats, longest).bit_length() - 1
+        # `some` are left, `most` to the end of the block; it is the last one (`fits`), or `others`
+        # follow. Registers, since much hangs on `i.ready`.
+        self.left = Signal(count_width, reset_less=True)
+        self.some, self.most, self.fits = Signal(), Signal(9), Signal()
+        self.others = Signal(count_width)
         super().__init__({
             "i":    In(stream.Signature(Row(beat_width=beat_width, count_width=count_width))),
             "o":    Out(stream.Signature(Burst(beat_width=beat_width))),
@@ -93,13 +97,9 @@ class Bursts(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat = Signal(self.beat_width, reset_less=True)
-        left = Signal(self.count_width, reset_less=True)
-        tag  = Signal()
+        tag, step = Signal(), Signal()
         log_block = exact_log2(self.block)
-        # `some` are left, `most` to the end of the block; it is the last one (`fits`), or `others`
-        # follow. Registers, since much hangs on `i.ready`.
-        some, most, fits, step = Signal(), Signal(9), Signal(), Signal()
-        others = Signal(self.count_width)
+        left, some, most, fits, others = self.left, self.some, self.most, self.fits, self.others
         place = Signal(max(self.count_width, log_block) + 1)  # of the last beat, from the block on
         m.d.comb += [
             place.eq(self.i.p.beat[:log_block] + self.i.p.beats - 1),
@@ -127,13 +127,6 @@ class Bursts(wiring.Component):
                 beat.eq(self.i.p.beat), left.eq(self.i.p.beats), tag.eq(self.i.p.tag),
                 most.eq(self.block - self.i.p.beat[:log_block]), some.eq(self.i.p.beats != 0),
                 others.eq(place >> log_block), fits.eq(place[log_block:] == 0),
-            ]
-        if platform == "formal":  # what induction has to know of the registers
-            end = Signal(len(place) + 1)
-            m.d.comb += [
-                end.eq(self.block - most + left),
-                Assert(~some | ((left != 0) & (most != 0) & (most <= self.block)
-                                & (others == (end - 1) >> log_block) & (fits == (others == 0)))),
             ]
         return m
 

@@ -133,7 +133,7 @@ class EachKeepsItsFlags(Claims):
             broken.differs.eq(turn & (flags(dut.oldest) != kept)),
             broken.inside.eq(watched & (ahead >= dut.count)),
             broken.kept.eq(watched & (flags(dut.entries[place]) != kept)),
-            broken.places.eq((dut.count > size)
+            broken.places.eq((dut.count > size) | (dut.full != (dut.count == size))
                              | (dut.tail != (dut.head + dut.count)[:len(dut.tail)])),
         ]
 
@@ -209,7 +209,7 @@ class BurstsAreLegal(Claims):
     """1 to ``longest`` beats, and no 4 KiB are crossed, if rows have at least a beat."""
 
     def __init__(self, dut):
-        super().__init__(dut, ["empty", "long", "crosses"])
+        super().__init__(dut, ["empty", "long", "crosses", "rest"])
 
     def claim(self, m, dut, broken):
         burst = dut.o.p
@@ -219,6 +219,11 @@ class BurstsAreLegal(Claims):
             broken.empty.eq(dut.o.valid & (burst.beats == 0)),
             broken.long.eq(dut.o.valid & (burst.beats > dut.longest)),
             broken.crosses.eq(dut.o.valid & (first + burst.beats > dut.page_beats)),
+            # What induction needs beside the others.
+            broken.rest.eq(dut.some & (
+                (dut.left == 0) | (dut.most == 0) | (dut.most > dut.block)
+                | (dut.others != (dut.block - dut.most + dut.left - 1) // dut.block)
+                | (dut.fits != (dut.others == 0)))),
         ]
 
 
