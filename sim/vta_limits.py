@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from amaranth.utils import exact_log2
 
 from hw.vta.assembler import to_binary
 from hw.vta.config import VtaConfig
@@ -103,7 +104,9 @@ def _scratchpads(config) -> Iterator[tuple[int, Fault]]:
             fields += [{"x_size": 3, "y_size": 1 << bit - 1}, {"x_size": 1 << bit - 1, "y_size": 5}]
         for bit in range(16, 31):  # of the product alone
             fields.append({"x_size": 1 << bit // 2, "y_size": 1 << bit - bit // 2})
-        fields.append({"x_size": depth, "sram_base": 1})
+        # One element too long, by each size; of rows that lie side by side, too.
+        for size in range(2, min(depth, 128) + 1):
+            fields += [{name: size, "sram_base": depth - size + 1} for name in ("x_size", "y_size")]
         if opcode == Opcode.LOAD:
             for name in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"):  # as much as fits, and one
                 fields.append({"sram_base": depth - 8, name: 8})
@@ -115,6 +118,10 @@ def _scratchpads(config) -> Iterator[tuple[int, Fault]]:
                            {"y_size": 1 + (1 << bit - 4), "sram_stride": 16},
                            {"x_size": 1 + (1 << bit - 4), "sram_skip": 15},
                            {"x_size": 2 + (1 << bit - 1), "y_size": 2}]
+            fields += [{"y_size": 2, "sram_stride": size, "sram_base": depth - size}
+                       for size in range(1, min(depth, 128))]
+            fields += [{"x_size": 1 + (1 << bit - 5), "sram_skip": 31}
+                       for bit in range(max(log, 5), 21)]
             places = isa.places[Opcode.STORE]
             fields = [row for row in fields
                       if all(value < 1 << places[name][2] for name, value in row.items())]
@@ -156,7 +163,7 @@ def _addresses(config, done) -> Iterator[Limit]:
         fields += [({"x_stride": stride, "y_size": rows, "dram_base": 0xffff_0000}, {})
                    for stride, rows in ((0xffff, 2), (0x5555, 3), (0x8000, 3), (0x4001, 5))]
         fields += [_ends_at(config, rng, kind, _TOP + (size << bit))
-                   for bit in (*[0] * 10, *range(1, 8))]
+                   for bit in (*[0] * 10, *range(1, 32 - exact_log2(size)))]
         for row, bases in fields:
             word = isa.encode(opcode, **dict(memory_type=kind, x_size=1, y_size=1) | row)
             beyond = "x_stride" in row or row["dram_base"] * size >= _TOP

@@ -27,7 +27,8 @@ __all__ = ["WITHIN", "core", "check_core"]
 
 # Load, gemm, alu, store and tokens, with what each of them is made of.
 WITHIN = tuple(f"hw/vta/{name}.py" for name in (
-    "load", "load_unit", "gemm", "loops", "alu", "accumulators", "store", "tokens"))
+    "load", "load_unit", "gemm", "loops", "alu", "alu_long", "accumulators", "store",
+    "tokens"))
 
 CONFIG = VtaConfig(log_block=2, log_uop_buff_size=8, log_inp_buff_size=8, log_wgt_buff_size=10,
                    log_acc_buff_size=11, burst_beats=4, reads=2, writes=2, queue_depth=8,

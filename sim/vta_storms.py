@@ -48,6 +48,9 @@ def storms(config: VtaConfig, seeds: int = 8) -> Iterator[tuple[str, Program]]:
     yield "long loops", _long_loops(config)
     yield "long rows", _long_rows(config)
     yield "full queues", _full_queues(config)
+    if config.extensions:
+        yield "sources and stores", _sources_and_stores(config)
+        yield "strided stores", _strided_stores(config)
 
 
 def _alu(config, operation, seed) -> Program:
@@ -198,7 +201,8 @@ def _long_loops(config) -> Program:
         k = p.kernel([(0, 0, 0), (1, 0, 0)], pop="l2g")
         p.gemm(k, (1, 2), reset=True)
         for bit in range(3, 14):
-            for turns, loops in (((1 << bit) + bit % 3, slice(None)),
+            for turns, loops in (((1 << bit) + 1, slice(None)),
+                                 ((1 << bit) + 1, slice(None, None, -1)),
                                  ((1 << bit) - 1, slice(None, None, -1))):
                 p.gemm(k[:1 + bit % 2], *((turns,), (1,))[loops])
                 p.alu(AluOp.ADD, k[1:], *((1,), (turns,))[loops], imm=1)
@@ -250,4 +254,39 @@ def _full_queues(config) -> Program:
         for _ in range(22):
             p.sync(Memory.UOP, pop="s2g")
         p.finish()
+    return p
+
+
+def _sources_and_stores(config) -> Program:
+    """ALU reads two banks in each cycle, STORE one, and then the next one."""
+    rng = np.random.default_rng(6)
+    depth = min(config.depth("acc"), 128)
+    half, banks = depth // 2, 4
+    values = _requantise_words(rng, (depth, config.batch, config.block))
+    with Program(config) as p:
+        p.load(p.buffer("a", Memory.ACC, values), push="g2s")
+        k = p.kernel((n % 8, half // 2 + n) for n in range(banks + 1))
+        y = p.buffer("y", Memory.OUT, 2 * depth)
+        p.sync(Memory.OUT, pop="g2s")
+        for n in range(4 * banks):
+            first = half + n % banks
+            p.alu(AluOp.RQT, k[n % banks:n % banks + 2], (16, 0, 0), bias=n & 4 == 0)
+            p.store(y, x=(depth - first + banks - 1) // banks, sram=first, sram_skip=banks - 1,
+                    dram=16 * n % depth + n, push="s2g" if n == 4 * banks - 1 else "")
+        p.finish(pop="s2g")
+    return p
+
+
+def _strided_stores(config) -> Program:
+    """Every second element, every third, and so on, of all accumulators."""
+    rng = np.random.default_rng(7)
+    depth = min(config.depth("acc"), 256)
+    with Program(config) as p:
+        p.load(p.buffer("a", Memory.ACC, _crowd(rng, (depth, config.batch, config.block))),
+               push="g2s")
+        p.sync(Memory.OUT, pop="g2s")
+        for skip in (1, 2, 3, 7, 15, 16, 30, 31):
+            p.store(p.buffer(f"y{skip}", Memory.OUT, depth), x=-(-depth // (skip + 1)),
+                    sram_skip=skip, dram=skip % 3, push="s2g" if skip == 31 else "")
+        p.finish(pop="s2g")
     return p
