@@ -31,7 +31,7 @@ _QUEUE = 4      # cycles from the end of one part to the beginning of the next, 
 _READ = 3       # from a beat on the bus to its write
 _ELEMENTS = 16  # of STORE's buffer
 _STRETCH = 64   # elements of a pass after which the ALU looks again whether GEMM works
-_COSTS = Costs(banks=3.0)  # as counted; what ranks schedules has more, for what it leaves out
+_COSTS = Costs(banks=2.5)  # as counted; what ranks schedules has more, for what it leaves out
 _Process = Generator["int | _Signal"]
 
 

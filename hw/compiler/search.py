@@ -13,7 +13,7 @@ from hw.vta.config import VtaConfig
 __all__ = ["candidates", "choose"]
 
 _SHORT = 20_000  # cycles of visits whose beginning, end and instructions count as much as the rest
-_REPLAYED = 12   # their schedules that are replayed: the formulas are some % off
+_REPLAYED = 60   # their schedules that are replayed: the formulas are some % off
 _CLEARLY = 1.02  # what the formulas prefer stays unless another one is so much better: among
                  # other visits, ends and beginnings overlap
 

@@ -47,7 +47,7 @@ class AluEngine(wiring.Component):
     """``acc[a] = operation(acc[a], use_imm ? imm : acc[b])``, an element per cycle.
 
     MIN, MAX, ADD and MOV take one cycle, and a micro-operation sees at once what those before it
-    wrote. SHR, MUL, CLIP and RQT (:mod:`hw.vta.alu_long`) take eight; one that uses an element that
+    wrote. SHR, MUL, CLIP and RQT (:mod:`hw.vta.alu_long`) take nine; one that uses an element that
     they are about to write waits for it. It also waits when GEMM or STORE use the same bank.
 
     Members
@@ -69,7 +69,7 @@ class AluEngine(wiring.Component):
 
     Timing
     ------
-    A result is written 4 cycles after its request, 11 of the long operations; the first request is
+    A result is written 4 cycles after its request, 12 of the long operations; the first request is
     5 cycles after the transfer of a command.
     """
 
@@ -131,7 +131,7 @@ class AluEngine(wiring.Component):
             "valid": 1, "end": 1, "long": 1, "slow": 1, "fault": Fault, "flags": flags,
             "dst": config.log_acc_depth,
         }), name=f"s{n}") for n in range(_LONG_STAGES + 1)]
-        s0, s4, s11 = stages[0], stages[_SHORT_STAGES], stages[_LONG_STAGES]
+        s0, s4, s12 = stages[0], stages[_SHORT_STAGES], stages[_LONG_STAGES]
         coming_bias = Signal.like(self.bias)
         m.d.comb += coming_bias.eq(coming.src + 1)
         # n: stage n has this index for its destination, whether it is valid or not. The last two:
@@ -199,8 +199,8 @@ class AluEngine(wiring.Component):
 
         # Stage 1: operands arrive. Stage 2: results of two to four cycles ago were on their way.
         acc = Signal.like(self.write_data).shape()
-        s4_short = Signal(acc)
-        s5_short, s6_short = (Signal(acc, name=f"s{n}_short", reset_less=True) for n in (5, 6))
+        s4_short, s5_short, s6_short = (Signal(acc, name=f"s{n}_short", reset_less=True)
+                                        for n in (4, 5, 6))
         m.d.sync += [s5_short.eq(s4_short), s6_short.eq(s5_short)]
         operands = {}
         for name in ("dst", "src"):
@@ -236,28 +236,25 @@ class AluEngine(wiring.Component):
                               self.lanes, name)
                  for name, (stage, ops) in _KINDS.items()}
 
-        # Stage 3: short operations are done; the others begin. A result is the union of a sum and a
-        # choice, of which one is 0: that saves a multiplexer here.
-        s4_sum, s4_choice = (Signal(acc, name=f"s4_{name}", reset_less=True)
-                             for name in ("sum", "choice"))
-        m.d.comb += s4_short.eq(s4_sum | s4_choice)
-        s11_long = []
+        # Stage 3: short operations are done; the others begin. What is forwarded is compared beside
+        # what is not, since the choice between them would come before the carries.
+        s12_long = []
         for lane in range(self.lanes):
             x, y = (Signal(signed(32), name=f"s3_{name}_{lane}") for name in ("x", "y"))
-            for signal, (s3_data, s3_one_ago) in zip((x, y), operands.values()):
-                m.d.comb += signal.eq(Mux(s3_one_ago[lane], _lane(s4_short, lane),
-                                         _lane(s3_data, lane)))
+            (s3_x, x_ago), (s3_y, y_ago) = ((_lane(s3_data, lane).as_signed(), one_ago[lane])
+                                            for s3_data, one_ago in operands.values())
+            before = _lane(s4_short, lane).as_signed()
+            m.d.comb += [x.eq(Mux(x_ago, before, s3_x)), y.eq(Mux(y_ago, before, s3_y))]
             here = {name: kind[lane] for name, kind in kinds.items()}
             less, takes_y = Signal(), Signal()
             m.d.comb += [
-                less.eq(x < y),
+                less.eq(Mux(x_ago, ~y_ago & (before < s3_y),
+                            Mux(y_ago, s3_x < before, s3_x < s3_y))),
                 takes_y.eq(Mux(here["s3_min"], ~less, ~here["s3_max"] | less)),  # or MOV
             ]
-            m.d.sync += [
-                _lane(s4_sum, lane).eq(Mux(here["s3_add"], x + y, 0)),
-                _lane(s4_choice, lane).eq(Mux(here["s3_add"], 0, Mux(takes_y, y, x))),
-            ]
-            s11_long.append(long_operation(m, here, stages[9].flags.imm, lane, x, y,
+            m.d.sync += _lane(s4_short, lane).eq(
+                Mux(here["s3_add"], x + y, Mux(takes_y, y, x)))
+            s12_long.append(long_operation(m, here, stages[10].flags.imm, lane, x, y,
                                            _lane(s3_bias, lane)))
 
         # Write: at most one of the two is there. Which one is found a cycle before.
@@ -276,8 +273,8 @@ class AluEngine(wiring.Component):
         ]
         for lane, here in enumerate(copies(m, coming_long, self.lanes, "writes_long")):
             m.d.comb += _lane(self.write_data, lane).eq(
-                Mux(here, s11_long[lane], _lane(s4_short, lane)))
-        for chosen, stage in ((~now_long, s4), (now_long, s11)):
+                Mux(here, s12_long[lane], _lane(s4_short, lane)))
+        for chosen, stage in ((~now_long, s4), (now_long, s12)):
             with m.If(chosen):
                 m.d.comb += [self.write_address.eq(stage.dst),
                              self.done.entry.eq(stage.flags.entry),

@@ -1,4 +1,4 @@
-"""The operations of ALU that multiply, shift or clip: eight stages of a lane."""
+"""The operations of ALU that multiply, shift or clip: nine stages of a lane."""
 
 from amaranth import *
 
@@ -8,21 +8,21 @@ from hw.vta.isa import AluOp
 __all__ = ["LONG", "KINDS", "RESULT_STAGE", "long_operation"]
 
 LONG = (AluOp.SHR, AluOp.MUL, AluOp.CLIP, AluOp.RQT)
-RESULT_STAGE = 11
+RESULT_STAGE = 12  # a multiple of the banks: so it meets GEMM in as few of them as it can
 KINDS = {  # what a lane asks of the operation in a stage
     "s4_shr": (4, (AluOp.SHR,)), "s4_rqt": (4, (AluOp.RQT,)), "s4_clip": (4, (AluOp.CLIP,)),
     "s5_rqt": (5, (AluOp.RQT,)), "s6_clip": (6, (AluOp.CLIP,)),
-    "s7_mul": (7, (AluOp.MUL, AluOp.SHR)), "s10_rqt": (10, (AluOp.RQT,)),
+    "s7_mul": (7, (AluOp.MUL, AluOp.SHR)), "s11_rqt": (11, (AluOp.RQT,)),
 }
 _PRODUCT = 49  # bits of 32 x 16 bits, and of what rounding adds
 
 
 def long_operation(m: Module, kinds, imm, lane: int, x, y, bias):
-    """One lane of SHR, MUL, CLIP, RQT: operands in stage 3, result in stage 11.
+    """One lane of SHR, MUL, CLIP, RQT: operands in stage 3, result in stage 12.
 
     All are ``((x + bias) * w + rest) >> shift``, with a clamp of their own; what an operation does
     not have is 0. ``kinds``: which operation is in which stage (:data:`KINDS`); ``imm`` is that in
-    stage 9; ``lane`` names the signals.
+    stage 10; ``lane`` names the signals.
     """
     def register(shape, value, stage, name):
         signal = Signal(shape, name=f"s{stage}_{name}_{lane}", reset_less=True)
@@ -71,20 +71,22 @@ def long_operation(m: Module, kinds, imm, lane: int, x, y, bias):
                        s7_rest | Cat(Const(0, 16), Mux(kinds["s7_mul"], s7_cross, 0)), 8, "rest")
     s9_sum = register(signed(_PRODUCT), s8_product + s8_rest, 9, "sum")
     s9_shift = delayed(6, s5_shift, 6, 9, "shift")
-    s9_zero = delayed(signed(8), s4_y[24:], 5, 9, "zero")
+    s10_zero = delayed(signed(8), s4_y[24:], 5, 10, "zero")
 
-    # Stage 9: shift. The bounds are moved by the zero point, instead of the result.
+    # Stages 9 and 10: shift. The bounds are moved by the zero point, instead of the result.
+    s10_part = register(signed(_PRODUCT), Mux(s9_shift[4:].all(), 0,
+                                              s9_sum >> Cat(Const(0, 3), s9_shift[3:])), 10, "part")
+    s10_shift = register(3, s9_shift[:3], 10, "shift")
     low, high = imm[:8].as_signed(), imm[8:].as_signed()
-    s10_shifted = register(signed(_PRODUCT), Mux(s9_shift[4:].all(), 0, s9_sum >> s9_shift),
-                           10, "shifted")
-    s10_zero = register(signed(8), s9_zero, 10, "zero")
-    s10_least = register(signed(9), low - s9_zero, 10, "least")
-    s10_most  = register(signed(9), high - s9_zero, 10, "most")
-    s10_low   = register(signed(8), low, 10, "low")
-    s10_high  = register(signed(8), Mux(high < low, low, high), 10, "high")
+    s11_shifted = register(signed(_PRODUCT), s10_part >> s10_shift, 11, "shifted")
+    s11_zero  = register(signed(8), s10_zero, 11, "zero")
+    s11_least = register(signed(9), low - s10_zero, 11, "least")
+    s11_most  = register(signed(9), high - s10_zero, 11, "most")
+    s11_low   = register(signed(8), low, 11, "low")
+    s11_high  = register(signed(8), Mux(high < low, low, high), 11, "high")
 
-    # Stage 10: zero point and clamp; the lower bound is the stronger one.
-    clamped = Mux(s10_shifted > s10_most, s10_high,
-                  Mux(s10_shifted < s10_least, s10_low,
-                      (s10_shifted[:8] + s10_zero)[:8].as_signed()))
-    return register(32, Mux(kinds["s10_rqt"], clamped, s10_shifted), 11, "long")
+    # Stage 11: zero point and clamp; the lower bound is the stronger one.
+    clamped = Mux(s11_shifted > s11_most, s11_high,
+                  Mux(s11_shifted < s11_least, s11_low,
+                      (s11_shifted[:8] + s11_zero)[:8].as_signed()))
+    return register(32, Mux(kinds["s11_rqt"], clamped, s11_shifted), 12, "long")

@@ -79,7 +79,7 @@ class GemmEngine(wiring.Component):
     short_uses, short_bank : ``Out``
         The bank is being read in this cycle, or will be written 4 cycles later.
     long_uses, long_bank : ``Out``
-        The bank will be written 11 cycles later.
+        The bank will be written 12 cycles later.
     done : ``Out(Done(entries))``
         In the cycle of the last write.
     event : ``Out(1)``
@@ -88,7 +88,7 @@ class GemmEngine(wiring.Component):
 
     Timing
     ------
-    The first write is 17 cycles after the transfer of a command. One micro-operation per cycle,
+    The first write is 18 cycles after the transfer of a command. One micro-operation per cycle,
     also from command to command. After a fault nothing is executed until reset.
     """
 
@@ -159,7 +159,7 @@ class GemmEngine(wiring.Component):
             "valid": 1, "end": 1, "fault": Fault, "flags": flags, "dst": config.log_acc_depth,
             "row": max(config.log_block, 1), "same": 4,
         })
-        stages = [Signal(layout, name=f"s{n}") for n in range(16)]
+        stages = [Signal(layout, name=f"s{n}") for n in range(17)]
         failed = fault != Fault.DONE
         # Which of the four steps before it, valid or not, have the same accumulator.
         s0_same = Signal(4)
@@ -176,99 +176,99 @@ class GemmEngine(wiring.Component):
         for stage, following in zip(stages, stages[1:]):
             m.d.sync += following.eq(stage)
 
-        # Stage 3: read input and weight, whose memories lie all over the device. They arrive in
-        # stage 4.
+        # Stage 4: read input and weight, whose memories lie all over the device. They arrive in
+        # stage 5.
         for name, address, first in (("src", self.inp_address, step.src),
                                      ("wgt", self.wgt_address, wgt)):
-            for stage in (1, 2, 3):
+            for stage in (1, 2, 3, 4):
                 later = Signal.like(address, name=f"s{stage}_{name}", reset_less=True)
                 m.d.sync += later.eq(first)
                 first = later
             m.d.comb += address.eq(first)
-        s3_reads = stages[3].valid & ~stages[3].flags.reset
-        m.d.comb += [self.inp_en.eq(s3_reads), self.wgt_en.eq(s3_reads)]
-        s12_total = self._dot_products(m, stages)
+        s4_reads = stages[4].valid & ~stages[4].flags.reset
+        m.d.comb += [self.inp_en.eq(s4_reads), self.wgt_en.eq(s4_reads)]
+        s13_total = self._dot_products(m, stages)
 
-        # Stage 9: read the accumulator, unless it is about to be forwarded. Stage 10: it arrives.
+        # Stage 10: read the accumulator, unless it is about to be forwarded. Stage 11: it arrives.
         # Who uses the ports is found a stage before, and kept in registers: many look at it.
         def follows(n, distance):  # whether the step that much before it has its accumulator
             return stages[n].same[distance - 1] & stages[n + distance].valid
-        s8_reads = Signal()
+        s9_reads = Signal()
         m.d.comb += [
-            s8_reads.eq(stages[8].valid & ~follows(8, 1) & ~stages[8].flags.reset
-                        & ~stages[8].flags.overwrite),
-            self.read_address.eq(stages[9].dst),
+            s9_reads.eq(stages[9].valid & ~follows(9, 1) & ~stages[9].flags.reset
+                        & ~stages[9].flags.overwrite),
+            self.read_address.eq(stages[10].dst),
         ]
-        m.d.sync += self.read_en.eq(s8_reads)
+        m.d.sync += self.read_en.eq(s9_reads)
 
-        # Stage 11: results of two to four cycles ago were still on their way.
-        s11_acc, s12_acc, s13_result, s14_result, s15_result = (
+        # Stage 12: results of two to four cycles ago were still on their way.
+        s12_acc, s13_acc, s14_result, s15_result, s16_result = (
             Signal.like(self.write_data, name=name, reset_less=True)
-            for name in ("s11_acc", "s12_acc", "s13_result", "s14_result", "s15_result"))
+            for name in ("s12_acc", "s13_acc", "s14_result", "s15_result", "s16_result"))
         m.d.sync += [
-            s11_acc.eq(self.read_data),
-            s14_result.eq(s13_result), s15_result.eq(s14_result),
+            s12_acc.eq(self.read_data),
+            s15_result.eq(s14_result), s16_result.eq(s15_result),
         ]
 
-        # Stage 12: accumulate. What all lanes look at has a copy for each.
-        lanes = len(s12_total)
-        s11_ago = [copies(m, follows(10, distance), lanes, f"s11_{distance}_ago")
+        # Stage 13: accumulate. What all lanes look at has a copy for each.
+        lanes = len(s13_total)
+        s12_ago = [copies(m, follows(11, distance), lanes, f"s12_{distance}_ago")
                   for distance in (2, 3, 4)]
-        s12_one_ago, s12_fresh, s12_reset = (copies(m, bit, lanes, name) for name, bit in (
-            ("s12_one_ago", follows(11, 1)),
-            ("s12_fresh", stages[11].flags.reset | stages[11].flags.overwrite),
-            ("s12_reset", stages[11].flags.reset)))
-        for k, total in enumerate(s12_total):
+        s13_one_ago, s13_fresh, s13_reset = (copies(m, bit, lanes, name) for name, bit in (
+            ("s13_one_ago", follows(12, 1)),
+            ("s13_fresh", stages[12].flags.reset | stages[12].flags.overwrite),
+            ("s13_reset", stages[12].flags.reset)))
+        for k, total in enumerate(s13_total):
             lane = slice(32 * k, 32 * k + 32)
-            two, three, four = (ago[k] for ago in s11_ago)
-            m.d.sync += s12_acc[lane].eq(
-                Mux(two, s13_result[lane],
-                    Mux(three, s14_result[lane], Mux(four, s15_result[lane], s11_acc[lane]))))
-            old = Mux(s12_one_ago[k], s13_result[lane], s12_acc[lane])
-            m.d.sync += s13_result[lane].eq(Mux(s12_fresh[k], 0, old)
-                                           + Mux(s12_reset[k], 0, total))
+            two, three, four = (ago[k] for ago in s12_ago)
+            m.d.sync += s13_acc[lane].eq(
+                Mux(two, s14_result[lane],
+                    Mux(three, s15_result[lane], Mux(four, s16_result[lane], s12_acc[lane]))))
+            old = Mux(s13_one_ago[k], s14_result[lane], s13_acc[lane])
+            m.d.sync += s14_result[lane].eq(Mux(s13_fresh[k], 0, old)
+                                           + Mux(s13_reset[k], 0, total))
 
-        # Stage 13: write, unless the next one will.
+        # Stage 14: write, unless the next one will.
         def writes(n):
             return stages[n].valid & (stages[n].end
                                       | ~(stages[n - 1].valid & stages[n - 1].same[0]))
         m.d.comb += [
-            self.coming.valid.eq(writes(12)), self.coming.bank.eq(stages[12].dst),
-            self.write_address.eq(stages[13].dst),
-            self.write_data.eq(s13_result),
-            self.done.valid.eq(stages[13].end),
-            self.done.entry.eq(stages[13].flags.entry),
-            self.done.fault.eq(stages[13].fault),
-            self.short_bank.eq(stages[9].dst),
+            self.coming.valid.eq(writes(13)), self.coming.bank.eq(stages[13].dst),
+            self.write_address.eq(stages[14].dst),
+            self.write_data.eq(s14_result),
+            self.done.valid.eq(stages[14].end),
+            self.done.entry.eq(stages[14].flags.entry),
+            self.done.fault.eq(stages[14].fault),
+            self.short_bank.eq(stages[10].dst),
             self.long_bank.eq(stages[2].dst),
-            self.event.eq(stages[13].valid),
+            self.event.eq(stages[14].valid),
             self.busy.eq(~loops.i.ready | Cat(stage.valid | stage.end
-                                              for stage in stages[:14]).any()),
+                                              for stage in stages[:15]).any()),
         ]
         m.d.sync += [
             self.write_en.eq(self.coming.valid),
-            self.short_uses.eq(s8_reads | writes(8)), self.long_uses.eq(writes(1)),
+            self.short_uses.eq(s9_reads | writes(9)), self.long_uses.eq(writes(1)),
         ]
         return m
 
     def _dot_products(self, m, stages):
-        """Operands in stage 5, products in stage 8, their sums in stage 12."""
+        """Operands in stage 6, products in stage 9, their sums in stage 13."""
         config = self.config
         block = config.block
-        s5_inp, s5_wgt, s6_inp, s6_wgt = (
+        s6_inp, s6_wgt, s7_inp, s7_wgt = (
             Signal.like(operand, name=f"s{stage}_{name}", reset_less=True)
-            for stage in (5, 6) for name, operand in (("inp", self.inp), ("wgt", self.wgt)))
-        m.d.sync += [s5_inp.eq(self.inp), s5_wgt.eq(self.wgt)]
-        m.d.sync += [s6_inp.eq(s5_inp), s6_wgt.eq(s5_wgt)]
+            for stage in (6, 7) for name, operand in (("inp", self.inp), ("wgt", self.wgt)))
+        m.d.sync += [s6_inp.eq(self.inp), s6_wgt.eq(self.wgt)]
+        m.d.sync += [s7_inp.eq(s6_inp), s7_wgt.eq(s6_wgt)]
         if config.extensions:  # one row of the weights on the diagonal, and nothing beside it
-            row = stages[5].row
-            depthwise = copies(m, stages[4].flags.depthwise, block, "s5_depthwise")
+            row = stages[6].row
+            depthwise = copies(m, stages[5].flags.depthwise, block, "s6_depthwise")
             for o in range(block):
                 with m.If(depthwise[o]):
                     m.d.sync += [
-                        s6_wgt.word_select(o, 8 * block).eq(0),
-                        _byte(s6_wgt, o * block + o).eq(
-                            Array(_byte(s5_wgt, k * block + o) for k in range(block))[row]),
+                        s7_wgt.word_select(o, 8 * block).eq(0),
+                        _byte(s7_wgt, o * block + o).eq(
+                            Array(_byte(s6_wgt, k * block + o) for k in range(block))[row]),
                     ]
         # Sums in four steps, as even as they can be.
         log_steps = [(config.log_block + n) // 4 for n in (3, 2, 1, 0)]
@@ -280,8 +280,8 @@ class GemmEngine(wiring.Component):
                     multiply = multiplier(signed(8), signed(8))
                     m.submodules[f"product_{n}_{o}_{l}"] = multiply
                     m.d.comb += [
-                        multiply.a.eq(_byte(s6_inp, n * block + l)),
-                        multiply.b.eq(_byte(s6_wgt, o * block + l)),
+                        multiply.a.eq(_byte(s7_inp, n * block + l)),
+                        multiply.b.eq(_byte(s7_wgt, o * block + l)),
                     ]
                     terms.append(multiply.p)
                 for number, log_step in enumerate(log_steps):
@@ -290,7 +290,7 @@ class GemmEngine(wiring.Component):
                     sums = []
                     for k, group in enumerate(groups):
                         total = Signal(signed(len(group[0]) + log_step),
-                                       name=f"s{9 + number}_sum_{n}_{o}_{k}",
+                                       name=f"s{10 + number}_sum_{n}_{o}_{k}",
                                        reset_less=True)
                         m.d.sync += total.eq(sum(group[1:], group[0]))
                         sums.append(total)

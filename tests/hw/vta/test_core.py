@@ -260,7 +260,7 @@ def test_alu_takes_a_cycle_per_micro_operation(parallel, form):
     def program(count):
         return lambda p: p.alu(operation, p.kernel([uop]), (count, 1, 1), **options)
 
-    constant = 15 if operation in LONG else 8
+    constant = 16 if operation in LONG else 8
     assert cycles_of(parallel, program(200)) == cycles_of(parallel, program(0)) + 200 + constant
     assert cycles_of(parallel, program(200)) == cycles_of(parallel, program(100)) + 100
 
