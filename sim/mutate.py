@@ -30,14 +30,12 @@ from rich.table import Table
 
 from hw.cache import cached_dir
 from hw.options import Parser, command
-from hw.tools import ToolError, ToolTimeout, run_yosys, yosys_version
+from hw.tools import ToolError, run_yosys, yosys_version
 from hw.verilog import _Text
-from sim.verilated import Engine, Port, StreamError
+from sim.equivalence import SELECT, verdict
+from sim.verilated import Engine, StreamError
 
 __all__ = ["SELECT", "Mutation", "Survivor", "Outcome", "MutantEngine", "mutants", "survivors"]
-
-SELECT = "mutsel"
-
 
 @dataclass(frozen=True)
 class Mutation:
@@ -235,8 +233,8 @@ def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n
         Drives a fresh engine (powered up, inputs 0) and says whether all results were right. A
         broken stream rule and an :exc:`AssertionError` count as wrong ones, too.
     steps, timeout : :class:`int`
-        A proof looks at most this many cycles ahead, and takes at most this many seconds; with a
-        timeout of 0 none is tried.
+        A proof looks at most this many cycles ahead, and takes at most this many seconds; see
+        :func:`sim.equivalence.verdict`.
     within : see :func:`mutants`
     extra : see :class:`sim.verilated.Engine`
     """
@@ -256,107 +254,10 @@ def survivors(design: wiring.Component | str, check: Callable[[Engine], bool], n
         ports = tuple(engine.ports.values())
     with ThreadPoolExecutor(2) as pool:
         verdicts = list(pool.map(
-            lambda mutation: _prove(folder, mutation.index, name, ports, steps, timeout), alive))
+            lambda mutation: verdict(folder, mutation.index, name, ports, steps, timeout), alive))
     return Outcome(name, seed, len(mutations), len(mutations) - len(alive),
                    tuple(Survivor(mutation, *verdict)
                          for mutation, verdict in zip(alive, verdicts)))
-
-
-# Telling equivalent mutants ---------------------------------------------------------------------
-
-_PROVED = "Induction step proven: SUCCESS!"
-_SHOWN = re.compile(r"^ +(\d+) \\(\S+) +\S+ +\S+ +([01x]+) *$", re.MULTILINE)
-
-
-def _copy(module: str, name: str, ports: tuple[Port, ...], index: int) -> str:
-    """Verilog of mutant ``index`` as ``module``. Payloads that are not valid read as 0."""
-    ports = tuple(port for port in ports if port.name != SELECT)
-    names = {port.name for port in ports}
-    declared, pins, shown = [], [f".{SELECT}({index})"], []
-    for port in ports:
-        way, width = "input" if port.is_input else "output", f"[{port.width - 1}:0]"
-        declared.append(f"{way} {width} \\{port.name} ")
-        valid = re.sub("__payload.*", "__valid", port.name)
-        if port.is_input or valid == port.name or valid not in names:
-            pins.append(f".\\{port.name} (\\{port.name} )")
-        else:
-            pins.append(f".\\{port.name} (\\{port.name}.raw )")
-            shown.append(f"  wire {width} \\{port.name}.raw ;\n"
-                         f"  assign \\{port.name} = \\{valid} ? \\{port.name}.raw : 0;\n")
-    return (f"module {module}({', '.join(declared)});\n{''.join(shown)}"
-            f"  \\{name} copy({', '.join(pins)});\nendmodule\n")
-
-
-def _prove(folder: Path, index: int, name: str, ports: tuple[Port, ...], steps: int,
-           timeout: int) -> tuple[str, str]:
-    """Verdict and detail of one mutant, from a proof that its outputs are those of number 0.
-
-    First the cheap question, which most equivalent mutants answer: from any common state, do all
-    registers and outputs stay the same? It has no time in it, and what the two share vanishes. If
-    they do not, the outputs alone are compared, from power-up on; without registers' feedback that
-    induction is complete after as many steps as stages.
-    """
-    if not timeout:
-        return "unknown", "no proof was tried"
-    copies = _copy("whole", name, ports, 0) + _copy("injured", name, ports, index)
-    log, late = _compare(folder, copies, ["expose -dff -evert-dff -shared whole injured"], 2,
-                         timeout)
-    if _PROVED in log:
-        return "equivalent", "proved: registers and outputs stay the same from any common state"
-    if not steps:
-        return "unknown", f"no proof within {timeout} s" if late else \
-            "some common state, perhaps out of reach, tells it apart"
-    log, late = _compare(folder, copies, [], steps, timeout)
-    if _PROVED in log:
-        lengths = re.findall(r"Trying induction with length (\d+)", log)
-        return "equivalent", f"proved by induction of length {lengths[-1]}"
-    if "SAT temporal induction proof finished - model found for base case: FAIL!" in log:
-        return "different", _inputs(log[log.index("model found for base case"):])
-    if late:
-        return "unknown", f"no proof within {timeout} s"
-    return "bounded", f"the same outputs for {steps} cycles after power-up"
-
-
-def _compare(folder: Path, copies: str, prepare: list[str], steps: int,
-             timeout: int) -> tuple[str, bool]:
-    """The log of an attempt to prove ``whole`` and ``injured`` alike, and whether it took too long.
-
-    What both circuits share is merged first, so that the solver sees only what lies behind the
-    injury.
-    """
-    commands = [
-        "read_rtlil mutants.il", "read_verilog copies.v", "flatten whole injured", "opt_expr",
-        "memory_map", "dffunmap", "opt_clean", *prepare,
-        "miter -equiv -flatten -make_outputs whole injured miter", "hierarchy -top miter",
-        "setundef -init -zero",  # what Verilog leaves unknown is 0 in the simulator, too
-        "opt -full -share_all",
-        f"sat -tempinduct -prove trigger 0 -maxsteps {steps} -show-inputs miter",
-    ]
-
-    def make(work):
-        (work / "mutants.il").write_text((folder / "mutants.il").read_text())
-        (work / "copies.v").write_text(copies)
-        try:
-            run_yosys(work, commands, script="prove.ys", timeout=timeout)
-        except ToolTimeout:
-            (work / "timeout").touch()
-        (work / "mutants.il").unlink()
-
-    work = cached_dir("equivalence", folder.name, commands, copies, timeout, yosys_version(),
-                      make=make)
-    return (work / "prove.log").read_text(), (work / "timeout").exists()
-
-
-def _inputs(log: str) -> str:
-    """The inputs of a counterexample, cycle by cycle, in hexadecimal; those left out are 0."""
-    cycles = {}
-    for cycle, port, bits in _SHOWN.findall(log):
-        value = int(bits.replace("x", "0"), 2)
-        name = port.removeprefix("in_")
-        if value and port.startswith("in_") and name != "clk":
-            cycles.setdefault(int(cycle), []).append(f"{name}={value:#x}")
-    return "; ".join(f"cycle {cycle}: {' '.join(values)}"
-                     for cycle, values in sorted(cycles.items())) or "any inputs"
 
 
 def _run(name: str, n: int, seed: int) -> Outcome:

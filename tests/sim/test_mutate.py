@@ -145,3 +145,25 @@ def test_wrong_options(monkeypatch, options, message):
     monkeypatch.setattr(sim.mutation_checks, "CHECKS", {"dut": (lambda: DESIGN, exact)})
     with pytest.raises(ValueError, match=f"^{message}$"):
         mutate.main(options)
+
+
+# A term that is always 0, in front of a memory.
+MEMORY = """
+module memory(input clk, write, input [1:0] at, input [2:0] d, output reg [2:0] q);
+  reg [2:0] m [0:3];
+  wire [2:0] nothing = d & ~(d | {3{write}});
+  always @(posedge clk) begin
+    if (write) m[at] <= d | nothing;
+    q <= m[at];
+  end
+endmodule
+"""
+
+
+def test_a_memory_outside_proves_as_much_as_one_of_registers():
+    inside, outside = (
+        [survivor.verdict == "equivalent" for survivor in
+         survivors(MEMORY, lambda engine: True, 12, name="memory", steps=steps).survivors]
+        for steps in (2, 0))
+    assert 1 <= sum(inside) == sum(outside) < 12
+    assert inside == outside
