@@ -45,8 +45,10 @@ class Row:
         Another component that so many of these have in common; its part is added to ``lut``.
     array : :class:`bool`
         Takes long: synthesised for ECP5 alone, and only where it is asked for.
-    seed : :class:`int`
-        Of an array, which is routed once.
+    seed, ask : :class:`int`
+        Of an array, which is routed once: the seed, and the MHz that are asked for.
+    wide : :class:`bool`
+        Routed with wide multiplexers, for which look-up tables are joined.
     """
 
     title: str
@@ -57,6 +59,8 @@ class Row:
     share: tuple[Callable[[], wiring.Component], int] | None = None
     array: bool = False
     seed: int = 1
+    ask: int = 120
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,8 @@ ROWS = {
     "array_exact": Row("8x8 array, exact", _array(rows=8, cols=8, contract="exact"),
                        mhz=105, array=True, seed=3),  # seed 1 leaves it at 96 MHz
     "array_int8":  Row("8x8 array, int8", _array(rows=8, cols=8, format="int8"), array=True),
-    "vta_block8":  Row("VTA core 1x8x8, preset block8", _vta("block8"), mhz=100, array=True),
+    "vta_block8":  Row("VTA core 1x8x8, preset block8", _vta("block8"), mhz=100, array=True,
+                       ask=100, wide=True),
     "vta_small":   Row("VTA core 1x16x16, preset small", _vta("small"), mhz=100, array=True),
 }
 
@@ -177,7 +182,8 @@ def measure(name: str, row: Row, *, seeds: tuple[int, ...] = SEEDS, pnr: bool = 
     # An array takes a quarter of an hour a seed.
     effort: dict[str, Any] = {"seeds": seeds}
     if row.array:
-        effort = {"seeds": (row.seed,), "freq": 120, "options": ELECTROSTATIC}
+        effort = {"seeds": (row.seed,), "freq": row.ask, "wide": row.wide,
+                  "options": ELECTROSTATIC}
     placed = place_and_route(text, name, **effort) if pnr else None
     lut = round(ecp5.lut + shared, 1)
     goal = {key: value for key in _GOAL if (value := getattr(row, key)) is not None}

@@ -128,10 +128,11 @@ endmodule
 """
 
 
-def _synthesise(text: str, top: str, clock: str) -> Path:
+def _synthesise(text: str, top: str, clock: str, wide: bool = False) -> Path:
     """``netlist.json`` of the design within its harness."""
     files, commands = front_end(text, top, "ecp5")
-    family = f"{TARGETS['ecp5'].command} -top scan_harness"
+    command = TARGETS["ecp5"].command.removesuffix(" -nowidelut" if wide else "")
+    family = f"{command} -top scan_harness"
     form = _harness({clock: {"direction": "input", "bits": [2]}}, "top", clock)
 
     def make(folder):
@@ -174,7 +175,7 @@ def read_report(report: dict, seed: int) -> tuple[Run, dict[str, tuple[int, int]
 
 def place_and_route(text: str, top: str, seeds: Iterable[int] = SEEDS, freq: float = 200,
                     device: str = "85k", speed: int = 6, package: str = "CABGA381", *,
-                    clock: str = "clk", options: Iterable[str] = (),
+                    clock: str = "clk", wide: bool = False, options: Iterable[str] = (),
                     timeout: float | None = None) -> Placement:
     """Place and route the module ``top`` of the Verilog ``text``, once for each seed.
 
@@ -208,7 +209,7 @@ def place_and_route(text: str, top: str, seeds: Iterable[int] = SEEDS, freq: flo
     if speed not in (6, 7, 8):
         raise ValueError(f"speed must be 6, 7 or 8, not {speed!r}")
     command, version = _nextpnr()
-    netlist = _synthesise(text, top, clock).read_bytes()
+    netlist = _synthesise(text, top, clock, wide).read_bytes()
     # The first call compiles the WebAssembly of the tool, which two seeds would do twice.
     cached_dir("nextpnr", version, make=lambda folder: run(
         "nextpnr-ecp5", [*command, "--version"], folder=folder, log="nextpnr.log"))
