@@ -38,7 +38,7 @@ _ICE40 = ("hierarchy -top top", "proc", "select -set zeros t:$meminit* r:MEMID=*
 
 FAMILIES = {
     "ecp5": Family(
-        "Lattice ECP5", "ecp5", ("synth_ecp5 -nowidelut",),
+        "Lattice ECP5", "ecp5", ("synth_ecp5",),
         ("nextpnr-ecp5", "{device}", "--package", "{package}", "--speed", "{speed}",
          "--json", "top.json", "--lpf", "top.lpf", "--textcfg", "top.config", *ELECTROSTATIC),
         ("ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"), "top.bit", "lpf",

@@ -209,7 +209,7 @@ def test_run(url, networks, tmp_path, capsys):
 @pytest.mark.parametrize("url, error, said", [
     ("sim:gpu", ValueError, "url must name one of .*, not 'gpu'"),
     ("model:lutnet", ValueError, "url must be model:vta, the design .*, not 'lutnet'"),
-    ("sim:vta?size=3", ValueError, "options of vta must be of preset, not size"),
+    ("sim:vta?size=3", ValueError, "options of vta must be of preset, core, not size"),
     ("sim:vta?baud=fast", ValueError, "baud must be a whole number, not 'fast'"),
     ("sim:vta?board=pynq", ValueError, "board must be one of .*, not 'pynq'"),
     ("model:vta?memory=6", ValueError, "memory must be a multiple of 4 bytes, not 6"),
