@@ -31,6 +31,7 @@ def corners(config: VtaConfig) -> Iterator[tuple[str, Program]]:
             yield f"sizes of {kind.name}", _sizes(config, kind)
             yield f"pitches of {kind.name}", _pitches(config, kind)
     yield "stores ahead of their tokens", _stores_ahead(config)
+    yield "loads ahead of their tokens", _loads_ahead(config)
     if config.extensions:
         for upper in (False, True):
             yield f"CLIP {'above' if upper else 'below'}", _one_bit(config, AluOp.CLIP, upper)
@@ -267,6 +268,21 @@ def _stores_ahead(config) -> Program:
             p.store(p.buffer(f"y{n}", Memory.OUT, 1), pop="" if n else "g2s", push="s2g")
         for _ in range(24):
             p.sync(Memory.UOP, pop="s2g")
+        p.finish()
+    return p
+
+
+def _loads_ahead(config) -> Program:
+    """More LOADs than tokens have room for, while the one who takes them is busy."""
+    values = np.arange(24 * config.batch * config.block).astype(np.int8)
+    with Program(config) as p:
+        x = p.buffer("x", Memory.INP, values.reshape(24, config.batch, config.block))
+        p.load(p.buffer("a", Memory.ACC, np.ones((1, config.batch, config.block), np.int32)))
+        p.alu(AluOp.ADD, p.kernel([(0, 0)]), (2000, 0), imm=1)
+        for n in range(24):
+            p.load(x, x=1, dram=n, sram=n, push="l2g")
+        for _ in range(24):
+            p.sync(Memory.UOP, pop="l2g")
         p.finish()
     return p
 
