@@ -91,6 +91,8 @@ TARGETS = {
 }
 
 
+# An iCE40 has no small memories: those that ask for them take what there is.
+_BEFORE = {"ice40": ("setattr -unset ram_style m:*",)}
 _AFTER = {"ice40": ("setattr -mod -unset keep_hierarchy *dsp_*_u", "flatten", "clean -purge")}
 
 
@@ -242,6 +244,7 @@ def synthesised_dir(text: str, top: str, target: str, *, timeout: float | None =
     """Folder with ``cells.json``, ``netlist.v`` (cells of the family) and ``synth.log``."""
     files, commands = front_end(text, top, target)
     commands += [
+        *_BEFORE.get(target, ()),
         f"{target_named(target).command} -top {top}",
         *_AFTER.get(target, ()),
         "write_json netlist.json",

@@ -185,3 +185,15 @@ def test_netlist_without_model():
     with pytest.raises(ToolError, match=r"^cells without a simulation model: DP16KD \(netlist: "
                                         r"\S+/netlist\.v\)$"):
         netlist(BLOCK, "block", "ecp5")
+
+
+def test_an_ice40_makes_small_memories_of_what_it_has():
+    text = """
+module small(input clk, write, input [2:0] at, input d, output q);
+  (* ram_style = "distributed" *) reg m [0:7];
+  always @(posedge clk) if (write) m[at] <= d;
+  assign q = m[at];
+endmodule
+"""
+    assert synthesise(text, "small", "ice40").ff >= 8
+    assert synthesise(text, "small", "ecp5").lutram == 1
