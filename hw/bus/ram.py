@@ -94,7 +94,7 @@ class AxiRam(wiring.Component):
         return m
 
 
-class AxiSinglePortRam(wiring.Component):
+class AxiSinglePortRam(AxiRam):
     """The same of a memory with one port, which reads or writes: iCE40 UP5K has 128 KiB of it.
 
     Members and parameters are those of :class:`AxiRam`. The memory is called ``spram``, by which
@@ -105,13 +105,6 @@ class AxiSinglePortRam(wiring.Component):
     A read burst of ``n`` beats takes ``2 * n`` cycles from its address to its last beat, a write
     burst ``n + 1`` from its address to its answer; one burst at a time, reads and writes in turn.
     """
-
-    def __init__(self, size: int, *, address_width: int, data_width: int):
-        _check(size, address_width, data_width)
-        self.size, self.address_width, self.data_width = size, address_width, data_width
-        super().__init__({
-            "axi": In(Axi4(address_width=address_width, data_width=data_width)),
-        })
 
     def elaborate(self, platform):
         m = Module()
