@@ -134,6 +134,17 @@ def _hex(bits: str) -> str:
 
 # Claims about a component from outside ------------------------------------------------------------
 
+def _wrap(m: Module, outside) -> None:
+    """Join all ports of ``outside.dut`` to those of ``outside``."""
+    m.submodules.dut = outside.dut
+    ours = {path: value for path, _, value in outside.signature.flatten(outside)}
+    for path, member, theirs in outside.dut.signature.flatten(outside.dut):
+        inner, outer = Value.cast(theirs), Value.cast(ours[path])
+        to, source = (outer, inner) if member.flow == Out else (inner, outer)
+        if isinstance(to, Signal):  # not the constant of an `always_ready`
+            m.d.comb += to.eq(source)
+
+
 class Claims(wiring.Component):
     """``dut`` with free inputs, and flags that must stay 0; ``inputs`` are further free ones.
 
@@ -150,11 +161,7 @@ class Claims(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dut = self.dut
-        ours = {path: value for path, _, value in self.signature.flatten(self)}
-        for path, member, theirs in self.dut.signature.flatten(self.dut):
-            inner, outer = Value.cast(theirs), Value.cast(ours[path])
-            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        _wrap(m, self)
         self.claim(m, self.dut, self.broken)
         return m
 
@@ -213,14 +220,7 @@ class StreamRules(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dut = self.dut
-        ours = {path: value for path, _, value in self.signature.flatten(self)}
-        for path, member, theirs in self.dut.signature.flatten(self.dut):
-            inner, outer = Value.cast(theirs), Value.cast(ours[path])
-            to, source = (outer, inner) if member.flow == Out else (inner, outer)
-            if isinstance(to, Signal):  # not the constant of an `always_ready`
-                m.d.comb += to.eq(source)
-
+        _wrap(m, self)
         for path, flow, port in _streams(self.dut.signature, self.dut):
             payload = Value.cast(port.payload)
             waiting = Signal(name=f"{path}_waiting")
